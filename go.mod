@@ -1,0 +1,3 @@
+module github.com/tidewire/tidewire
+
+go 1.26.0
