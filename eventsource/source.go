@@ -1,0 +1,240 @@
+package eventsource
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A Source is a stream in the browser's model: a connection that is kept up, a
+// ready state, callbacks, and listeners by type. Its methods are safe for
+// concurrent use, and in callbacks.
+type Source struct {
+	url    string
+	stream *stream
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu          sync.Mutex
+	state       State
+	stopped     bool // by Close or the context: no callback starts from now on
+	calling     bool // a callback is running
+	lastEventID string
+	err         error
+	listeners   map[string][]*listener
+}
+
+type listener struct {
+	fn      func(MessageEvent)
+	removed bool
+}
+
+// Open connects to the stream at url, in a goroutine of its own, and returns at
+// once. It fails only if the URL or an option is wrong. The source lives until
+// Close, the end of ctx, or a failure that is final.
+func Open(ctx context.Context, url string, opts *Options) (*Source, error) {
+	s := &Source{url: url, done: make(chan struct{}), listeners: make(map[string][]*listener)}
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	s.lastEventID = o.LastEventID
+	if o.OnMessage != nil {
+		s.AddEventListener("message", o.OnMessage)
+	}
+	for typ, fn := range o.Listeners {
+		s.AddEventListener(typ, fn)
+	}
+	s.guard(&o)
+	var err error
+	if s.stream, err = newStream(url, &o); err != nil {
+		return nil, err
+	}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	go s.run()
+	return s, nil
+}
+
+// run reads the stream until it ends for good.
+func (s *Source) run() {
+	defer close(s.done)
+	defer s.cancel()
+	defer s.stream.close()
+	for {
+		ev, err := s.stream.next(s.ctx)
+		if err != nil {
+			s.finish(err)
+			return
+		}
+		ev.Target = s
+		s.mu.Lock()
+		s.lastEventID = ev.ID
+		list := s.listeners[ev.Type]
+		s.mu.Unlock()
+		for _, l := range list {
+			s.call(func() { l.fn(ev) }, &l.removed)
+		}
+	}
+}
+
+// finish records why the stream has ended.
+func (s *Source) finish(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = StateClosed
+	if !s.stopped && s.ctx.Err() == nil {
+		s.err = err
+	}
+}
+
+// guard wraps the callbacks in opts, so that Close knows when one is running, and
+// none starts after it, and adds what the source itself has to do.
+func (s *Source) guard(o *Options) {
+	onOpen, onError, onComment := o.OnOpen, o.OnError, o.OnComment
+	newRequest, retry := o.NewRequest, o.Retry
+	o.OnOpen = func(ev OpenEvent) {
+		s.setState(StateOpen)
+		if onOpen != nil {
+			ev.Target = s
+			s.call(func() { onOpen(ev) }, nil)
+		}
+	}
+	o.OnError = func(ev ErrorEvent) {
+		s.setState(ev.State)
+		if onError != nil {
+			ev.Target = s
+			s.call(func() { onError(ev) }, nil)
+		}
+	}
+	if onComment != nil {
+		o.OnComment = func(text string) { s.call(func() { onComment(text) }, nil) }
+	}
+	if newRequest != nil {
+		o.NewRequest = func(ctx context.Context, a Attempt) (req *http.Request, err error) {
+			err = errStopped
+			s.call(func() { req, err = newRequest(ctx, a) }, nil)
+			return req, err
+		}
+	}
+	if retry != nil {
+		o.Retry = func(a Attempt, delay time.Duration, again bool) (time.Duration, bool) {
+			s.call(func() { delay, again = retry(a, delay, again) }, nil)
+			return delay, again
+		}
+	}
+}
+
+// errStopped stands in for a request that is no longer asked for.
+var errStopped = errors.New("eventsource: closed")
+
+// call runs a callback, unless the source was stopped or *removed is set.
+func (s *Source) call(fn func(), removed *bool) {
+	s.mu.Lock()
+	if s.stopped || s.ctx.Err() != nil || removed != nil && *removed {
+		s.mu.Unlock()
+		return
+	}
+	s.calling = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.calling = false
+		s.mu.Unlock()
+	}()
+	fn()
+}
+
+func (s *Source) setState(state State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.state = state
+	}
+}
+
+// AddEventListener calls fn for every event of type typ from now on, after those
+// listeners that came before it. The names "open" and "error" are types like any
+// other here; for the connection's own news there are OnOpen and OnError. The
+// function that it returns removes the listener.
+func (s *Source) AddEventListener(typ string, fn func(MessageEvent)) (remove func()) {
+	l := &listener{fn: fn}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Copied, because run walks over the list without the lock.
+	s.listeners[typ] = append(s.listeners[typ][:len(s.listeners[typ]):len(s.listeners[typ])], l)
+	return func() { s.removeListener(typ, l) }
+}
+
+func (s *Source) removeListener(typ string, l *listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.removed = true
+	var kept []*listener
+	for _, other := range s.listeners[typ] {
+		if other != l {
+			kept = append(kept, other)
+		}
+	}
+	s.listeners[typ] = kept
+}
+
+// URL returns the URL that Open was given.
+func (s *Source) URL() string { return s.url }
+
+// ReadyState returns whether the source is connecting, open or closed.
+func (s *Source) ReadyState() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return StateClosed
+	}
+	return s.state
+}
+
+// LastEventID returns the id of the last event that was handed out: what to give
+// to Options.LastEventID to go on from there another time.
+func (s *Source) LastEventID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastEventID
+}
+
+// Reconnect drops the connection, if there is one, and connects anew at once, for
+// example because the network has changed. It is not a failure: OnError is not
+// called, and OnOpen tells when it has worked. On a closed source it does nothing.
+func (s *Source) Reconnect() {
+	s.setState(StateConnecting)
+	s.stream.reconnect()
+}
+
+// Close ends the source: the request is given up, and no callback starts once
+// Close was called. It returns when the source's goroutine has ended; if a callback
+// is running, its own caller perhaps, it returns at once instead, and Done tells
+// when all is over. A second Close does nothing. It returns nil.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	s.stopped = true
+	s.state = StateClosed
+	calling := s.calling
+	s.mu.Unlock()
+	s.cancel()
+	if !calling {
+		<-s.done
+	}
+	return nil
+}
+
+// Done returns a channel that is closed when the source has ended and its last
+// callback has returned.
+func (s *Source) Done() <-chan struct{} { return s.done }
+
+// Err returns why the source has ended: the last ErrorEvent's error, or nil if it
+// has not, or was closed by Close or the context.
+func (s *Source) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
