@@ -27,7 +27,7 @@ type input struct {
 	started bool // the BOM, if any, is behind us
 	skipLF  bool // a CR ended the last line: an LF that comes next belongs to it
 	full    bool // the last Read left no room
-	shrink  bool // go back to a small buffer when this one is empty
+	shrink  bool // go back to a small buffer when what is unread fits
 }
 
 // line returns the next line without its end, or false if there is none whole.
@@ -133,37 +133,31 @@ func (in *input) fill(pinned bool) error {
 	return in.readErr
 }
 
-// makeRoom moves bytes only where that frees at least as many as it moves, and
+// makeRoom moves the unread bytes to the front, of a buffer of another size where
+// that suits better. It moves them only where that frees at least as many bytes, and
 // otherwise doubles the buffer, so that all moves together cost linear time.
 func (in *input) makeRoom() {
-	if in.pos == in.end {
-		in.reset()
-		return
-	}
-	old := in.buf
-	if in.pos < len(in.buf)/2 {
+	rest, size := in.end-in.pos, len(in.buf)
+	switch {
+	case size == 0:
+		size = firstBuffer
+	case in.shrink && rest <= maxKept/2:
+		size, in.shrink = maxKept, false
+	case rest > 0 && in.pos < size/2:
 		if in.hasRoom() {
 			return
 		}
-		in.buf = make([]byte, 2*len(in.buf))
+		size *= 2
+	case in.full && size < maxKept:
+		size *= 4
+	}
+	old := in.buf
+	if size != len(old) {
+		in.buf = make([]byte, size)
 	}
 	copy(in.buf, old[in.pos:in.end])
 	in.searched -= in.pos
 	in.cr -= in.pos
 	in.end -= in.pos
 	in.pos = 0
-}
-
-// reset starts the empty buffer from its front, in the size that suits.
-func (in *input) reset() {
-	switch {
-	case in.buf == nil:
-		in.buf = make([]byte, firstBuffer)
-	case in.shrink:
-		in.buf = make([]byte, maxKept)
-		in.shrink = false
-	case in.full && len(in.buf) < maxKept:
-		in.buf = make([]byte, 4*len(in.buf))
-	}
-	in.pos, in.end, in.searched, in.cr = 0, 0, 0, 0
 }
