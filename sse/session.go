@@ -61,10 +61,11 @@ type Session struct {
 	writeTimeout time.Duration
 	disarm       bool // an expired deadline ends the stream even if nothing is written
 
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	request context.Context
+	ctx     context.Context // ends with the session, the request's end included
+	cancel  context.CancelCauseFunc
 
-	timers sync.WaitGroup // the timer while it is armed or its function runs
+	pending sync.WaitGroup // what may still run by itself: the timer, and the request's end
 
 	// mu is held while writing: what is written by two goroutines must not mix,
 	// and the write deadline bounds it.
@@ -73,7 +74,8 @@ type Session struct {
 	wrote  time.Time // when something was last written
 	dies   time.Time // when MaxAge is reached; zero: never
 	timer  *time.Timer
-	closed error // why nothing can be sent any more
+	unhook func() bool // stops waiting for the request's end
+	closed error       // why nothing can be sent any more
 }
 
 // Accept begins a stream: it sets Content-Type, Cache-Control: no-store (unless
@@ -101,24 +103,22 @@ func Accept(w http.ResponseWriter, r *http.Request, opts *SessionOptions) (*Sess
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var first []byte
-	switch {
-	case r.Method == http.MethodHead:
-	case s.retry > 0:
-		first = appendRetry(s.buf.b, s.retry)
-	default:
-		first = AppendComment(s.buf.b, "")
-	}
 	s.deadline()
 	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		_ = s.end(ErrClosed)
+		return s, nil
+	}
+	first := AppendComment(nil, "")
+	if s.retry > 0 {
+		first = appendRetry(nil, s.retry)
+	}
 	if err := s.write(first); err != nil {
 		return nil, err
 	}
-	if r.Method == http.MethodHead {
-		s.end(ErrClosed)
-		return s, nil
-	}
 	s.arm()
+	s.pending.Add(1)
+	s.unhook = context.AfterFunc(s.request, s.requestEnded)
 	return s, nil
 }
 
@@ -139,7 +139,8 @@ func newSession(w http.ResponseWriter, r *http.Request, opts *SessionOptions) *S
 	if o.MaxAge > 0 {
 		s.dies = time.Now().Add(jitter(o.MaxAge))
 	}
-	s.ctx, s.cancel = context.WithCancelCause(r.Context())
+	s.request = r.Context()
+	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(s.request))
 	return s
 }
 
@@ -185,11 +186,11 @@ func (s *Session) Comment(text string) error {
 // itself ends when the handler returns. A second call does nothing.
 func (s *Session) Close() {
 	s.mu.Lock()
-	s.end(ErrClosed)
+	_ = s.end(ErrClosed)
 	// The server still has the end of the body to write.
 	s.deadline()
 	s.mu.Unlock()
-	s.timers.Wait()
+	s.pending.Wait()
 }
 
 // append encodes into the session's buffer and writes that.
@@ -199,8 +200,8 @@ func (s *Session) append(encode func([]byte) ([]byte, error)) error {
 	if s.closed != nil {
 		return s.closed
 	}
-	if s.ctx.Err() != nil {
-		return s.end(fmt.Errorf("sse: send: %w", context.Cause(s.ctx)))
+	if s.request.Err() != nil {
+		return s.endWithRequest()
 	}
 	b, err := encode(s.buf.b)
 	if err != nil {
@@ -248,10 +249,26 @@ func (s *Session) end(cause error) error {
 		s.closed = cause
 		s.cancel(cause)
 		if s.timer != nil && s.timer.Stop() {
-			s.timers.Done()
+			s.pending.Done()
+		}
+		if s.unhook != nil && s.unhook() {
+			s.pending.Done()
 		}
 	}
 	return s.closed
+}
+
+// requestEnded runs when the request's context has ended. net/http ends it too when
+// a write has failed: mu has us wait until that write has told its own reason.
+func (s *Session) requestEnded() {
+	defer s.pending.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.endWithRequest()
+}
+
+func (s *Session) endWithRequest() error {
+	return s.end(fmt.Errorf("sse: the client has gone or the server is closing: %w", context.Cause(s.request)))
 }
 
 // arm sets the timer to the next heartbeat or the end of life.
@@ -265,22 +282,19 @@ func (s *Session) arm() {
 	if next.IsZero() {
 		return
 	}
-	s.timers.Add(1)
+	s.pending.Add(1)
 	s.timer = time.AfterFunc(time.Until(next), s.tick)
 }
 
 // tick runs when the timer fires.
 func (s *Session) tick() {
-	defer s.timers.Done()
+	defer s.pending.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed != nil {
 		return
 	}
 	switch {
-	case s.ctx.Err() != nil:
-		_ = s.end(fmt.Errorf("sse: send: %w", context.Cause(s.ctx)))
-		return
 	case !s.dies.IsZero() && !time.Now().Before(s.dies):
 		retry := s.retry
 		if retry < 0 {
