@@ -160,7 +160,10 @@ func TestEvents_YieldsTheErrorLast(t *testing.T) {
 			t.Errorf("%q: got %v, want %v", stream, got, want)
 		}
 	}
-	for range sse.Events(strings.NewReader("data: a\n\ndata: b\n\n"), nil) {
+	for ev, err := range sse.Events(strings.NewReader("data: a\n\ndata: b\n\n"), nil) {
+		if err != nil || ev.Data != "a" {
+			t.Errorf("got %v, %v, want a", ev, err)
+		}
 		break // must not yield again
 	}
 }

@@ -94,6 +94,29 @@ func TestAppendEvent_RefusesWhatTheFormatCannotCarry(t *testing.T) {
 	}
 }
 
+// TestAppendEvent_LongText puts line breaks at, before and after the places where
+// the encoder cuts a long text for its own purposes.
+func TestAppendEvent_LongText(t *testing.T) {
+	const window = 8 << 10
+	for _, nl := range []string{"\n", "\r", "\r\n", "\n\r", "\r\r", "\r\n\r\n", "\n\n"} {
+		for at := window - 3; at <= window+2; at++ {
+			for _, after := range []string{"", "y", nl, strings.Repeat("y", window)} {
+				data := strings.Repeat("x", at) + nl + after
+				want := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(data)
+				for ev, err := range sse.Events(bytes.NewReader(encode(t, sse.Event{Data: data})), nil) {
+					if err != nil || ev.Data != want {
+						t.Fatalf("%q at %d before %.3q: got %d bytes, %v, want %d", nl, at, after, len(ev.Data), err, len(want))
+					}
+				}
+				got := encode(t, sse.Event{Data: data})
+				if want := "data: " + strings.NewReplacer("\n", "\ndata: ").Replace(want) + "\n\n"; string(got) != strings.ReplaceAll(want, "data: \n", "data:\n") {
+					t.Fatalf("%q at %d before %.3q: got other bytes", nl, at, after)
+				}
+			}
+		}
+	}
+}
+
 func TestAppendID(t *testing.T) {
 	for id, want := range map[string]string{"9": "id: 9\n\n", "": "id: \n\n"} {
 		if got, err := sse.AppendID(nil, id); err != nil || string(got) != want {

@@ -1,57 +1,70 @@
 package sse
 
 import (
-	"bytes"
 	"math"
 	"time"
 )
 
-// cut splits a line at its first colon and drops one space after it. A colon
-// that comes later than any known name is not looked for: the field is unknown
-// with it or without.
-func cut(line []byte) (name, value []byte, colon bool) {
-	head := line
-	if len(head) > len("event:") {
-		head = head[:len("event:")]
+// A fieldName is what a line begins with (standard section 9.2.6).
+type fieldName int
+
+const (
+	unknown fieldName = iota
+	comment
+	fieldData
+	fieldEvent
+	fieldID
+	fieldRetry
+)
+
+var names = [...]string{fieldData: "data", fieldEvent: "event", fieldID: "id", fieldRetry: "retry"}
+
+// byFirst returns the field whose name begins with c: no two begin alike.
+func byFirst(c byte) fieldName {
+	switch c {
+	case ':':
+		return comment
+	case 'd':
+		return fieldData
+	case 'e':
+		return fieldEvent
+	case 'i':
+		return fieldID
+	case 'r':
+		return fieldRetry
 	}
-	i := bytes.IndexByte(head, ':')
-	if i < 0 {
-		return line, nil, false
+	return unknown
+}
+
+// parseField splits a line that is not empty at its first colon and drops one space
+// after it. A line without a colon is a name alone. A comment keeps its space.
+func parseField(line []byte) (fieldName, []byte) {
+	f := byFirst(line[0])
+	if f == comment {
+		return f, line[1:]
 	}
-	value = line[i+1:]
+	n := len(names[f])
+	if f == unknown || len(line) < n || string(line[:n]) != names[f] {
+		return unknown, nil
+	}
+	if len(line) == n {
+		return f, nil
+	}
+	if line[n] != ':' {
+		return unknown, nil
+	}
+	value := line[n+1:]
 	if len(value) > 0 && value[0] == ' ' {
 		value = value[1:]
 	}
-	return line[:i], value, true
+	return f, value
 }
 
-// known tells whether a field of that name means something. No two known names
-// begin with the same letter.
-func known(name []byte) bool {
-	switch string(name) {
-	case "data", "event", "id", "retry":
-		return true
-	}
-	return false
-}
-
-// maybeName tells whether an unfinished line without a colon can still become a
-// known field.
-func maybeName(line []byte) bool {
-	if len(line) > len("event") {
-		return false
-	}
-	switch line[0] {
-	case 'd':
-		return string(line) == "data"[:min(4, len(line))] && len(line) <= 4
-	case 'e':
-		return string(line) == "event"[:len(line)]
-	case 'i':
-		return string(line) == "id"[:min(2, len(line))] && len(line) <= 2
-	case 'r':
-		return string(line) == "retry"[:len(line)]
-	}
-	return false
+// maybeField tells whether an unfinished line, which is not empty, can still become
+// a known field.
+func maybeField(line []byte) bool {
+	f := byFirst(line[0])
+	return len(line) <= len(names[f]) && string(line) == names[f][:len(line)]
 }
 
 // parseRetry reads the value of a retry field: ASCII digits only. Chromium ignores

@@ -35,7 +35,9 @@ func inBubble(t *testing.T, h http.HandlerFunc, test func(t *testing.T, resp *ht
 		test(t, resp)
 		_ = resp.Body.Close()
 		_ = srv.Close()
-		<-served
+		if err := <-served; err != http.ErrServerClosed {
+			t.Error(err)
+		}
 	})
 }
 
@@ -123,7 +125,9 @@ func TestSession_TheHeartbeatFindsADeadPeer(t *testing.T) {
 		}
 		_ = conn.Close()
 		_ = srv.Close()
-		<-served
+		if err := <-served; err != http.ErrServerClosed {
+			t.Error(err)
+		}
 	})
 }
 
