@@ -13,12 +13,15 @@ import (
 // fault tells of the end of an attempt and waits for the next one. It returns an
 // error if there must be none.
 func (s *stream) fault(ctx context.Context, err error) error {
-	s.attempt.Err = err
 	if err == errReconnect {
-		return s.wait(ctx, 0) // the application's own doing, and no failure
+		return nil // the application's own doing, and no failure
 	}
+	if err == errEnded && !s.repeatable() {
+		err = errFinished
+	}
+	s.attempt.Err = err
 	s.attempt.Failures++
-	err, delay, again := s.decide(err)
+	delay, again := s.decide(err)
 	state := StateConnecting
 	if !again {
 		state, delay = StateClosed, 0
@@ -29,30 +32,30 @@ func (s *stream) fault(ctx context.Context, err error) error {
 	if !again {
 		return err
 	}
-	return s.wait(ctx, delay)
+	s.wait(ctx, delay)
+	return nil
 }
 
-// decide tells how the attempt that ended with err is to be seen, and whether and
-// when there is another.
-func (s *stream) decide(err error) (_ error, delay time.Duration, again bool) {
-	switch {
-	case err == ErrNoContent:
-		return err, 0, false
-	case s.method != "" && s.method != http.MethodGet && !s.opt.RepeatNonGET:
-		if err == errEnded {
-			err = errFinished
-		}
-		return err, 0, false
+// decide tells whether there is another attempt after err, and when.
+func (s *stream) decide(err error) (delay time.Duration, again bool) {
+	if err == ErrNoContent || !s.repeatable() {
+		return 0, false
 	}
 	again = s.passing(err)
 	if !again && s.opt.StrictSpec {
-		return err, 0, false
+		return 0, false
 	}
 	delay = s.delay(err)
 	if s.opt.Retry != nil {
-		delay, again = s.opt.Retry(s.attempt, delay, again)
+		return s.opt.Retry(s.attempt, delay, again)
 	}
-	return err, delay, again
+	return delay, again
+}
+
+// repeatable tells whether the last request may be sent again. One that could not
+// even be made may be.
+func (s *stream) repeatable() bool {
+	return s.opt.RepeatNonGET || s.method == "" || s.method == http.MethodGet
 }
 
 // passing tells whether a failure may be gone at the next attempt. To the standard
@@ -116,8 +119,9 @@ func (s *stream) reconnectionTime() time.Duration {
 	return min(max(t, minDelay), maxDelay)
 }
 
-// wait waits until the next attempt is due.
-func (s *stream) wait(ctx context.Context, delay time.Duration) error {
+// wait waits until the next attempt is due. An ended context is noticed by what
+// comes next.
+func (s *stream) wait(ctx context.Context, delay time.Duration) {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
@@ -125,5 +129,4 @@ func (s *stream) wait(ctx context.Context, delay time.Duration) error {
 	case <-s.wake:
 	case <-ctx.Done():
 	}
-	return nil // an ended context is noticed by what comes next
 }
