@@ -166,12 +166,11 @@ func (d *Decoder) begun() error {
 	if len(line) == 0 || !d.in.started {
 		return nil
 	}
-	f, value := parseField(line)
-	switch {
-	case f > comment, f == comment && d.opt.OnComment != nil:
+	if maybeField(line) {
+		return nil // a name without its colon may still become another
+	}
+	if f, value := parseField(line); f > comment || f == comment && d.opt.OnComment != nil {
 		return d.fits(d.sizeBeside(f), len(value))
-	case f == unknown && maybeField(line):
-		return nil
 	}
 	d.skipping = true
 	d.in.drop()
@@ -189,7 +188,7 @@ func (d *Decoder) pending() bool {
 		return false
 	}
 	f, _ := parseField(line)
-	return f > comment || f == unknown && maybeField(line)
+	return f > comment || maybeField(line)
 }
 
 // field takes one whole line that is not blank (standard section 9.2.6).
