@@ -1,0 +1,63 @@
+package hub
+
+import "time"
+
+// The defaults of [Options].
+const (
+	DefaultHeartbeat      = 15 * time.Second
+	DefaultRetry          = 3 * time.Second
+	DefaultWriteTimeout   = 10 * time.Second
+	DefaultHotBytes       = 64 << 20
+	DefaultKeyLife        = 24 * time.Hour
+	DefaultMaxEventSize   = 1 << 20
+	DefaultMaxBatchEvents = 1000
+	DefaultMaxBatchSize   = 16 << 20
+	DefaultMaxTopics      = 100
+	DefaultMaxIDSize      = 512
+	DefaultMaxTypeSize    = 512
+)
+
+// MaxTopicSize is the longest name of a topic in bytes.
+const MaxTopicSize = 1024
+
+// Options configure a [Hub]; zero fields mean the defaults.
+type Options struct {
+	// Log keeps the events. It is needed; the hub does not close it.
+	Log Log
+
+	// Heartbeat is how long a stream may be idle before a comment keeps it open
+	// through proxies. Default: [DefaultHeartbeat]; negative: never.
+	Heartbeat time.Duration
+
+	// Retry is the reconnection time that subscribers are told. Default:
+	// [DefaultRetry].
+	Retry time.Duration
+
+	// WriteTimeout bounds each write to a subscriber. Default: [DefaultWriteTimeout].
+	WriteTimeout time.Duration
+
+	// HotBytes bounds the newest events that are kept encoded in memory for
+	// delivery. Slower subscribers read from the Log. Default: [DefaultHotBytes].
+	HotBytes int
+
+	// Limits bound what one request may bring.
+	Limits RequestLimits
+
+	// AllowedOrigins are the origins of pages, such as "https://example.com", that may
+	// subscribe and publish from a browser; "*" allows every origin, without
+	// credentials. Default: none but the hub's own.
+	AllowedOrigins []string
+
+	// AllowCredentials lets cookies come with requests from AllowedOrigins.
+	AllowCredentials bool
+}
+
+// RequestLimits bound what one request may bring; zero fields mean the defaults.
+type RequestLimits struct {
+	EventSize   int // bytes of one event's data; DefaultMaxEventSize
+	BatchEvents int // events in a batch; DefaultMaxBatchEvents
+	BatchSize   int // bytes of a batch's body; DefaultMaxBatchSize
+	Topics      int // topics and patterns of a request or an event; DefaultMaxTopics
+	IDSize      int // bytes of an id or an idempotency key; DefaultMaxIDSize
+	TypeSize    int // bytes of a type; DefaultMaxTypeSize
+}
