@@ -1,0 +1,290 @@
+package memory
+
+import (
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/tidewire/tidewire/hub"
+)
+
+// Bounds of what is remembered beyond the events themselves, in entries.
+const (
+	maxGroups = 100_000   // group ids, for a repeat after an unknown outcome
+	maxLostID = 100_000   // ids of removed events, which still say where they stood
+	maxMarks  = 1_000_000 // times of records, for "since"
+)
+
+// A record is one step of the order, as apply takes it.
+type record struct {
+	seq   uint64 // of the first thing in the group
+	time  time.Time
+	group *hub.Group
+}
+
+// An entry is an event that at least one topic keeps.
+type entry struct {
+	seq    uint64
+	time   time.Time
+	event  *hub.Event
+	size   int64
+	topics int // that keep it
+}
+
+// tables hold all that reading needs. They change in apply and expire only.
+type tables struct {
+	epoch string
+	rules hub.RetentionRules
+	keys  keys
+
+	seq  uint64
+	time time.Time
+
+	events queue[*entry] // all, dead ones among them until they come to the front
+	dead   int
+	topics topicTree
+	ids    ids
+	groups *recent[hub.Receipt]
+	aging  []*agingRule // parallel to rules
+	whole  *agingRule   // of topics that no rule matches
+	marks  marks
+	order  order
+}
+
+func newTables(epoch string, rules hub.RetentionRules, keyLife time.Duration, tailBytes int) *tables {
+	t := &tables{
+		epoch:  epoch,
+		rules:  rules,
+		keys:   keys{life: keyLife, byName: make(map[string]keyed)},
+		topics: newTopicTree(),
+		ids:    ids{first: make(map[string]uint64), lost: newRecent[struct{}](maxLostID)},
+		groups: newRecent[hub.Receipt](maxGroups),
+		order:  order{limit: tailBytes},
+	}
+	for _, r := range rules {
+		t.aging = append(t.aging, &agingRule{Retention: r.Retention})
+	}
+	t.whole = &agingRule{}
+	return t
+}
+
+// apply does what a record says, or refuses it and changes nothing. It depends on the
+// record and on what was applied before, and on nothing else.
+func (t *tables) apply(r record) (hub.Receipt, error) {
+	g := r.group
+	if receipt, ok := t.groups.get(g.ID); ok && g.ID != "" {
+		receipt.Replayed = true
+		return receipt, nil
+	}
+	key := keyName(g)
+	if receipt, err := t.keys.check(key, g.Sum, r.time); err != nil || receipt != nil {
+		if err != nil {
+			return hub.Receipt{}, err
+		}
+		return *receipt, nil
+	}
+	if err := t.refusal(g); err != nil {
+		return hub.Receipt{}, err
+	}
+
+	t.time = r.time
+	t.expire(r.time)
+	receipt := hub.Receipt{Epoch: t.epoch, Time: r.time}
+	seq := r.seq
+	var records []hub.Record
+	for i := range g.Events {
+		records = append(records, t.add(seq, r.time, &g.Events[i]))
+		receipt.Sequences = append(receipt.Sequences, seq)
+		seq++
+	}
+	for _, name := range g.Close {
+		if topic := t.topics.make(name, t.agingRuleOf); !topic.closed {
+			topic.closed = true
+			records = append(records, hub.Record{Seq: seq, Kind: hub.KindClosed, Time: r.time, Topics: []string{name}})
+			seq++
+		}
+	}
+	if g.Forget != "" {
+		t.forget(g.Forget)
+		records = append(records, hub.Record{Seq: seq, Kind: hub.KindForgotten, Time: r.time, Topics: []string{g.Forget}})
+		seq++
+	}
+	if len(records) > 0 {
+		t.seq = seq - 1
+		t.marks.add(r.seq, r.time)
+		t.order.add(records)
+	}
+	t.groups.put(g.ID, receipt)
+	t.keys.put(key, g.Sum, receipt)
+	return receipt, nil
+}
+
+// refusal says why a group cannot be applied.
+func (t *tables) refusal(g *hub.Group) error {
+	for i := range g.Events {
+		for _, name := range g.Events[i].Topics {
+			if topic := t.topics.get(name); topic != nil && topic.closed {
+				return hub.ErrClosed
+			}
+		}
+	}
+	if g.IfLast == nil || len(g.Events) == 0 {
+		return nil
+	}
+	name := g.Events[0].Topics[0]
+	if info := t.info(name); info.Newest != *g.IfLast {
+		return &hub.ConflictError{Topic: name, Newest: info.Newest, NewestID: info.NewestID}
+	}
+	return nil
+}
+
+// add stores one event under its topics.
+func (t *tables) add(seq uint64, now time.Time, ev *hub.Event) hub.Record {
+	own := *ev
+	own.Topics = slices.Clone(ev.Topics)
+	e := &entry{seq: seq, time: now, event: &own, size: int64(own.Size()), topics: len(own.Topics)}
+	t.events.push(e)
+	t.ids.add(own.ID, seq)
+	for _, name := range own.Topics {
+		topic := t.topics.make(name, t.agingRuleOf)
+		topic.add(e, t.wireID(e))
+		topic.rule.added(topic)
+		for topic.excess() {
+			t.trim(topic)
+		}
+	}
+	return hub.Record{Seq: seq, Kind: hub.KindEvent, Time: now, Topics: own.Topics, Event: e.event}
+}
+
+// expire lets go what has come of age.
+func (t *tables) expire(now time.Time) {
+	for _, r := range t.aging {
+		for topic := r.next(now); topic != nil; topic = r.next(now) {
+			for topic.entries.len() > 0 && now.Sub(topic.entries.front().time) > r.Age {
+				t.trim(topic)
+			}
+			if topic.entries.len() > 0 {
+				r.added(topic)
+			}
+		}
+	}
+	t.keys.expire(now)
+}
+
+// trim removes a topic's oldest event from it.
+func (t *tables) trim(topic *topic) {
+	e := topic.entries.pop()
+	topic.bytes -= e.size
+	topic.trimmed = e.seq
+	if e.topics--; e.topics > 0 {
+		return
+	}
+	t.ids.remove(e.event.ID, e.seq)
+	t.dead++
+	for t.events.len() > 0 && t.events.front().topics == 0 {
+		t.events.pop()
+		t.dead--
+	}
+	if t.dead > t.events.len()/2 {
+		t.events.filter(func(e *entry) bool { return e.topics > 0 })
+		t.dead = 0
+	}
+}
+
+func (t *tables) forget(name string) {
+	if topic := t.topics.get(name); topic != nil {
+		for topic.entries.len() > 0 {
+			t.trim(topic)
+		}
+	}
+}
+
+func (t *tables) agingRuleOf(name string) *agingRule {
+	for i, r := range t.rules {
+		if hub.Match(r.Pattern, name) {
+			return t.aging[i]
+		}
+	}
+	return t.whole
+}
+
+// wireID returns an event's id as subscribers see it.
+func (t *tables) wireID(e *entry) string {
+	if e.event.ID != "" {
+		return e.event.ID
+	}
+	return hub.Position(t.epoch, e.seq)
+}
+
+func (t *tables) info(name string) hub.TopicInfo {
+	topic := t.topics.get(name)
+	if topic == nil {
+		return hub.TopicInfo{}
+	}
+	info := hub.TopicInfo{
+		Newest:   topic.newest,
+		NewestID: topic.newestID,
+		Trimmed:  topic.trimmed,
+		Count:    int64(topic.entries.len()),
+		Closed:   topic.closed,
+	}
+	if info.Count > 0 {
+		oldest := topic.entries.front()
+		info.Oldest, info.OldestID = oldest.seq, t.wireID(oldest)
+	}
+	return info
+}
+
+func (t *tables) head() hub.Head {
+	h := hub.Head{Epoch: t.epoch, Seq: t.seq, Oldest: t.seq + 1, Time: t.time}
+	if t.events.len() > 0 {
+		h.Oldest = t.events.front().seq
+	}
+	return h
+}
+
+func (t *tables) locate(c hub.Cursor) hub.Location {
+	switch {
+	case c.Epoch != "":
+		if c.Epoch != t.epoch || c.Seq > t.seq {
+			return hub.Location{Lost: hub.LostEpoch}
+		}
+		return hub.Location{Seq: c.Seq}
+	case c.ID != "":
+		if seq, ok := t.ids.first[c.ID]; ok {
+			return hub.Location{Seq: seq}
+		}
+		return hub.Location{Lost: hub.LostUnknown}
+	case !c.Since.IsZero():
+		return hub.Location{Seq: t.before(c.Since)}
+	}
+	return hub.Location{}
+}
+
+// before returns the highest sequence with an earlier time.
+func (t *tables) before(when time.Time) uint64 {
+	if seq, ok := t.marks.before(when); ok {
+		return seq
+	}
+	// Earlier than all times that are remembered: only what is kept matters.
+	i := sort.Search(t.events.len(), func(i int) bool { return !t.events.at(i).time.Before(when) })
+	if i == t.events.len() {
+		return t.seq
+	}
+	return t.events.at(i).seq - 1
+}
+
+// keyName scopes an idempotency key to the topics of its first event.
+func keyName(g *hub.Group) string {
+	if g.Key == "" {
+		return ""
+	}
+	var names []string
+	if len(g.Events) > 0 {
+		names = slices.Sorted(slices.Values(g.Events[0].Topics))
+	} else {
+		names = slices.Sorted(slices.Values(g.Close))
+	}
+	return strings.Join(append(names, g.Key), "\x00") // no topic or key has a NUL
+}

@@ -1,0 +1,182 @@
+package memory
+
+import (
+	"strings"
+	"time"
+
+	"github.com/tidewire/tidewire/hub"
+)
+
+// A topic keeps its events in order. It outlives them, as the marks of what was its
+// newest and what was removed must.
+type topic struct {
+	rule     *agingRule
+	entries  queue[*entry]
+	bytes    int64
+	newest   uint64
+	newestID string
+	trimmed  uint64 // the highest sequence removed
+	closed   bool
+	due      time.Time // with an age: when its oldest event came, or one before that
+	queued   bool      // in the rule's heap
+}
+
+func (t *topic) add(e *entry, wireID string) {
+	t.entries.push(e)
+	t.bytes += e.size
+	t.newest, t.newestID = e.seq, wireID
+}
+
+// excess tells whether the oldest event must go for those after it. The newest event
+// stays, however large: what was stored can be read.
+func (t *topic) excess() bool {
+	r := t.rule
+	n := t.entries.len()
+	return n > 1 && (r.Count > 0 && int64(n) > r.Count || r.Bytes > 0 && t.bytes > r.Bytes)
+}
+
+// A topicTree finds topics by name and by pattern. Its cost is that of what matches.
+type topicTree struct {
+	byName map[string]*topic
+	root   *node
+}
+
+type node struct {
+	topic    *topic // the topic that ends here, nil if none
+	children map[string]*node
+}
+
+func newTopicTree() topicTree {
+	return topicTree{byName: make(map[string]*topic), root: &node{}}
+}
+
+func (t *topicTree) get(name string) *topic { return t.byName[name] }
+
+// make returns the topic of that name, a new one if need be.
+func (t *topicTree) make(name string, rule func(string) *agingRule) *topic {
+	if found := t.byName[name]; found != nil {
+		return found
+	}
+	n := t.root
+	for segment := range strings.SplitSeq(name, "/") {
+		child := n.children[segment]
+		if child == nil {
+			if n.children == nil {
+				n.children = make(map[string]*node)
+			}
+			child = &node{}
+			n.children[segment] = child
+		}
+		n = child
+	}
+	n.topic = &topic{rule: rule(name)}
+	t.byName[name] = n.topic
+	return n.topic
+}
+
+// match calls found for each topic that matches a pattern, once.
+func (t *topicTree) match(pattern string, found func(*topic)) {
+	t.root.match(pattern, found)
+}
+
+func (n *node) match(pattern string, found func(*topic)) {
+	if pattern == "**" {
+		n.all(found)
+		return
+	}
+	segment, rest, more := strings.Cut(pattern, "/")
+	if segment == "*" {
+		for _, child := range n.children {
+			child.end(rest, more, found)
+		}
+		return
+	}
+	if child := n.children[segment]; child != nil {
+		child.end(rest, more, found)
+	}
+}
+
+// end goes on behind a segment that matched.
+func (n *node) end(rest string, more bool, found func(*topic)) {
+	switch {
+	case more:
+		n.match(rest, found)
+	case n.topic != nil:
+		found(n.topic)
+	}
+}
+
+func (n *node) all(found func(*topic)) {
+	if n.topic != nil {
+		found(n.topic)
+	}
+	for _, child := range n.children {
+		child.all(found)
+	}
+}
+
+// keys remember what idempotency keys answered.
+type keys struct {
+	life   time.Duration
+	byName map[string]keyed
+	old    queue[string] // in the order in which they were first used
+}
+
+type keyed struct {
+	sum     [32]byte
+	receipt hub.Receipt
+}
+
+// check returns the earlier receipt of a key, or an error if it had another body.
+func (k *keys) check(name string, sum [32]byte, now time.Time) (*hub.Receipt, error) {
+	used, ok := k.byName[name]
+	if name == "" || !ok || now.Sub(used.receipt.Time) > k.life {
+		return nil, nil
+	}
+	if used.sum != sum {
+		return nil, hub.ErrKeyReused
+	}
+	used.receipt.Replayed = true
+	return &used.receipt, nil
+}
+
+func (k *keys) put(name string, sum [32]byte, receipt hub.Receipt) {
+	if name != "" {
+		k.byName[name] = keyed{sum, receipt}
+		k.old.push(name)
+	}
+}
+
+func (k *keys) expire(now time.Time) {
+	for k.old.len() > 0 {
+		used, ok := k.byName[k.old.front()]
+		if ok && now.Sub(used.receipt.Time) <= k.life {
+			return
+		}
+		delete(k.byName, k.old.pop())
+	}
+}
+
+// ids find publishers' ids. A removed event's id is known for some time after.
+type ids struct {
+	first map[string]uint64
+	lost  *recent[struct{}]
+}
+
+func (i *ids) add(id string, seq uint64) {
+	if id == "" {
+		return
+	}
+	if _, ok := i.first[id]; !ok {
+		i.first[id] = seq
+	}
+}
+
+func (i *ids) remove(id string, seq uint64) {
+	if id == "" || i.first[id] != seq {
+		return
+	}
+	if forgotten, ok := i.lost.put(id, struct{}{}); ok {
+		delete(i.first, forgotten)
+	}
+}
