@@ -182,6 +182,22 @@ func (s *Session) Comment(text string) error {
 	return s.append(func(b []byte) ([]byte, error) { return AppendComment(b, text), nil })
 }
 
+// SendID moves the client's last event id without an event; see [AppendID].
+func (s *Session) SendID(id string) error {
+	return s.append(func(b []byte) ([]byte, error) { return AppendID(b, id) })
+}
+
+// SendRetry tells the client another reconnection time, without an event. It must
+// be positive.
+func (s *Session) SendRetry(d time.Duration) error {
+	return s.append(func(b []byte) ([]byte, error) {
+		if d <= 0 {
+			return b, &FieldError{"retry", 0, "is not positive"}
+		}
+		return appendRetry(b, d), nil
+	})
+}
+
 // Close ends the session and waits for a write that is under way. The response
 // itself ends when the handler returns. A second call does nothing.
 func (s *Session) Close() {

@@ -124,12 +124,20 @@ func TestSession_SendsAndEndsCleanly(t *testing.T) {
 				t.Errorf("got last event id %q", got)
 			}
 			var fe *sse.FieldError
-			if err := ses.Send(sse.Event{Data: "never"}, sse.Event{ID: "\n"}); !errors.As(err, &fe) {
-				t.Errorf("got %v, want a field error", err)
+			for _, err := range []error{
+				ses.Send(sse.Event{Data: "never"}, sse.Event{ID: "\n"}),
+				ses.SendID("\x00"),
+				ses.SendRetry(0),
+			} {
+				if !errors.As(err, &fe) {
+					t.Errorf("got %v, want a field error", err)
+				}
 			}
 			for _, err := range []error{
 				ses.Send(sse.Event{ID: "1", Data: "a"}, sse.Event{ID: "2", Data: "b"}),
 				ses.SendFrame(frame, frame),
+				ses.SendID("9"),
+				ses.SendRetry(2 * time.Second),
 				ses.Comment("bye"),
 				ses.Context().Err(),
 			} {
@@ -145,7 +153,7 @@ func TestSession_SendsAndEndsCleanly(t *testing.T) {
 		})
 		resp := get(t, s, "Last-Event-ID", "é-7")
 		body, err := io.ReadAll(resp.Body)
-		want := ":\nid: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: frame\n\nid: 3\ndata: frame\n\n: bye\n"
+		want := ":\nid: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: frame\n\nid: 3\ndata: frame\n\nid: 9\n\nretry: 2000\n: bye\n"
 		if string(body) != want || err != nil {
 			t.Errorf("got %q, %v, want %q", body, err, want)
 		}
