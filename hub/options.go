@@ -4,17 +4,17 @@ import "time"
 
 // The defaults of [Options].
 const (
-	DefaultHeartbeat      = 15 * time.Second
-	DefaultRetry          = 3 * time.Second
-	DefaultWriteTimeout   = 10 * time.Second
-	DefaultHotBytes       = 64 << 20
-	DefaultKeyLife        = 24 * time.Hour
-	DefaultMaxEventSize   = 1 << 20
-	DefaultMaxBatchEvents = 1000
-	DefaultMaxBatchSize   = 16 << 20
-	DefaultMaxTopics      = 100
-	DefaultMaxIDSize      = 512
-	DefaultMaxTypeSize    = 512
+	DefaultHeartbeat        = 15 * time.Second
+	DefaultRetry            = 3 * time.Second
+	DefaultWriteTimeout     = 10 * time.Second
+	DefaultHotBytes         = 64 << 20
+	DefaultPositionInterval = 2 * time.Minute
+	DefaultMaxEventSize     = 1 << 20
+	DefaultMaxBatchEvents   = 1000
+	DefaultMaxBatchSize     = 16 << 20
+	DefaultMaxTopics        = 100
+	DefaultMaxIDSize        = 512
+	DefaultMaxTypeSize      = 512
 )
 
 // MaxTopicSize is the longest name of a topic in bytes.
@@ -28,6 +28,12 @@ type Options struct {
 	// Heartbeat is how long a stream may be idle before a comment keeps it open
 	// through proxies. Default: [DefaultHeartbeat]; negative: never.
 	Heartbeat time.Duration
+
+	// PositionInterval is how often a subscriber who gets no events, but whose place
+	// in the order has moved, is told of that, so that it can resume from there. Only
+	// a browser's EventSource is told by default. Default:
+	// [DefaultPositionInterval]; negative: never.
+	PositionInterval time.Duration
 
 	// Retry is the reconnection time that subscribers are told. Default:
 	// [DefaultRetry].
@@ -60,4 +66,26 @@ type RequestLimits struct {
 	Topics      int // topics and patterns of a request or an event; DefaultMaxTopics
 	IDSize      int // bytes of an id or an idempotency key; DefaultMaxIDSize
 	TypeSize    int // bytes of a type; DefaultMaxTypeSize
+}
+
+// withDefaults returns options whose zero fields have their defaults.
+func withDefaults(o Options) Options {
+	set(&o.Heartbeat, DefaultHeartbeat)
+	set(&o.PositionInterval, DefaultPositionInterval)
+	set(&o.Retry, DefaultRetry)
+	set(&o.WriteTimeout, DefaultWriteTimeout)
+	set(&o.HotBytes, DefaultHotBytes)
+	set(&o.Limits.EventSize, DefaultMaxEventSize)
+	set(&o.Limits.BatchEvents, DefaultMaxBatchEvents)
+	set(&o.Limits.BatchSize, DefaultMaxBatchSize)
+	set(&o.Limits.Topics, DefaultMaxTopics)
+	set(&o.Limits.IDSize, DefaultMaxIDSize)
+	set(&o.Limits.TypeSize, DefaultMaxTypeSize)
+	return o
+}
+
+func set[T int | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
 }

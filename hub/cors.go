@@ -1,0 +1,66 @@
+package hub
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+const (
+	allowedHeaders = "Content-Type, Authorization, Last-Event-ID, Idempotency-Key, If-Match, If-None-Match, Cache-Control, " +
+		"Tidewire-Type, Tidewire-Id, Tidewire-Retry, Tidewire-Private, Tidewire-End"
+	exposedHeaders = "Idempotency-Replayed, Retry-After, Tidewire-Newest-Id, Tidewire-Oldest-Id, Tidewire-Count, Tidewire-Closed"
+)
+
+// cross deals with the page that a browser's request comes from. A page of another
+// origin is refused unless it is allowed, with every method: a form of its own can post
+// without asking first.
+func (h *Hub) cross(w http.ResponseWriter, r *http.Request) error {
+	if len(h.origins) > 0 {
+		w.Header().Add("Vary", "Origin")
+	}
+	origin := r.Header.Get("Origin")
+	switch {
+	case origin == "":
+		return nil
+	case h.origins[origin]:
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+		if h.opt.AllowCredentials {
+			w.Header().Set("Access-Control-Allow-Credentials", "true")
+		}
+	case h.origins["*"]:
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+	case sameOrigin(origin, r):
+		return nil
+	default:
+		return &RequestError{Problem: ProblemOrigin, Field: "Origin", Detail: "pages of " + quote(origin) + " may not use this hub: allow that origin in its configuration"}
+	}
+	w.Header().Set("Access-Control-Expose-Headers", exposedHeaders)
+	return nil
+}
+
+// sameOrigin tells whether a page is the hub's own. Behind a proxy that changes the
+// Host the browser's own word counts, which no page can forge.
+func sameOrigin(origin string, r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}
+
+// checkOrigin says what is wrong with an allowed origin.
+func checkOrigin(origin string) error {
+	if origin == "*" {
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host || origin != strings.ToLower(origin) {
+		return fmt.Errorf("hub: allowed origin %q is not one: write it as browsers do, as in https://example.com, in lower case and without a path", origin)
+	}
+	return nil
+}
+
+func quote(s string) string { return strconv.QuoteToGraphic(s) }

@@ -1,0 +1,292 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// errEnded says that every topic of a cursor is closed and all is delivered.
+var errEnded = errors.New("hub: all topics are closed")
+
+// Bounds of what a cursor hands out at once: one write to a socket, about.
+const (
+	batchEvents = 256
+	batchBytes  = 64 << 10
+)
+
+// A cursor is a subscriber: a filter and a place in the order. It is used by one
+// goroutine; only wake is touched by others.
+type cursor struct {
+	hub    *Hub
+	filter Filter
+	after  uint64 // everything up to here was handed out, or is not wanted
+	gap    *GapError
+	first  []*item         // the newest ones, where the filter asks for them
+	open   map[string]bool // exact topics that are not closed
+	wake   chan struct{}
+	live   bool // it reads from the hot log
+	whole  bool // it asked for what is kept, so that what is not kept is no gap
+}
+
+// newCursor opens a subscription where the filter says. close must follow.
+func (h *Hub) newCursor(ctx context.Context, f Filter) (*cursor, error) {
+	if err := h.open(); err != nil {
+		return nil, err
+	}
+	c := &cursor{hub: h, filter: f, wake: make(chan struct{}, 1), open: make(map[string]bool)}
+	for _, t := range f.Topics {
+		c.open[t] = true
+	}
+	h.waiting.add(c)
+	if err := c.start(ctx); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *cursor) close() {
+	c.hub.waiting.remove(c)
+	c.hub.closed()
+}
+
+// start finds the place to begin.
+func (c *cursor) start(ctx context.Context) error {
+	log, from := c.hub.log, c.filter.From
+	switch {
+	case from.LastEventID != "":
+		loc, err := c.hub.locate(ctx, from.LastEventID)
+		if err != nil {
+			return err
+		}
+		c.after = loc.Seq
+		if loc.Lost != Found {
+			c.lost(loc.Lost)
+		}
+	case from.Earliest:
+		c.whole = true
+	case !from.Since.IsZero():
+		loc, err := log.Locate(ctx, Cursor{Since: from.Since})
+		if err != nil {
+			return fmt.Errorf("hub: locate: %w", err)
+		}
+		c.after = loc.Seq
+	case from.Last > 0:
+		return c.newest(ctx, from.Last)
+	default:
+		c.after = log.Head().Seq
+	}
+	return nil
+}
+
+// newest fetches the last n events that the filter wants.
+func (c *cursor) newest(ctx context.Context, n int) error {
+	head := c.hub.log.Head()
+	c.after = head.Seq
+	// The Log knows topics only: more events than n may have to be read.
+	for until, ask := head.Seq, n; until > 0 && len(c.first) < n; ask *= 2 {
+		page, err := c.hub.log.Read(ctx, Query{Topics: c.filter.Topics, Patterns: c.filter.Patterns, Until: until, Limit: ask, Newest: true})
+		if err != nil {
+			return fmt.Errorf("hub: read: %w", err)
+		}
+		var found []*item
+		for _, r := range page.Records {
+			if c.filter.selectsEvent(r.Event) {
+				found = append(found, newItem(head.Epoch, r))
+			}
+		}
+		c.first = append(found, c.first...)
+		if len(page.Records) < ask {
+			break
+		}
+		until = page.Records[0].Seq - 1
+	}
+	c.first = c.first[max(0, len(c.first)-n):]
+	return nil
+}
+
+// lost notes a gap, to be told before what comes next.
+func (c *cursor) lost(why Lost) {
+	if c.gap == nil && !c.whole {
+		c.gap = &GapError{Reason: why, Requested: c.filter.From.LastEventID}
+	}
+}
+
+// next returns the next events, and waits until there are any. With none it returns
+// a *GapError, after which there is more, or the final error.
+func (c *cursor) next(ctx context.Context) ([]*item, error) {
+	for {
+		select {
+		case <-c.hub.draining:
+			return nil, ErrShutdown
+		default:
+		}
+		if batch, err := c.poll(ctx); len(batch) > 0 || err != nil {
+			return batch, err
+		}
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("hub: subscription: %w", context.Cause(ctx))
+		case <-c.hub.draining:
+			return nil, ErrShutdown
+		}
+	}
+}
+
+// poll is next without waiting: it returns nothing if there is nothing yet.
+func (c *cursor) poll(ctx context.Context) ([]*item, error) {
+	for {
+		batch, more, err := c.step(ctx)
+		if gap := c.gap; gap != nil && err == nil {
+			resumed := c.after
+			if len(batch) > 0 {
+				resumed = batch[0].Seq - 1
+				c.first = append(batch, c.first...) // it comes after the gap
+			}
+			gap.Resumed = Position(c.hub.log.Head().Epoch, resumed)
+			c.gap = nil
+			return nil, gap
+		}
+		if len(batch) > 0 || err != nil || !more {
+			return batch, err
+		}
+	}
+}
+
+// step looks at one stretch of the order.
+func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error) {
+	if len(c.first) > 0 {
+		batch, c.first = c.first, nil
+		return batch, true, nil
+	}
+	size := 0
+	through, all, ok := c.hub.hot.above(c.after, func(it *item) bool {
+		if it.Kind == KindClosed {
+			delete(c.open, it.Topics[0])
+		}
+		if it.Kind != KindEvent || !c.filter.selects(&it.Record) {
+			return true
+		}
+		if it.forgot {
+			c.lost(LostExpired)
+			return true
+		}
+		if len(batch) == batchEvents || size >= batchBytes {
+			return false
+		}
+		batch = append(batch, it)
+		size += len(it.Event.Data)
+		return true
+	})
+	if !ok {
+		c.live = false
+		return c.catchUp(ctx)
+	}
+	c.after = through
+	if !c.live {
+		c.live = true
+		if err := c.findClosed(ctx); err != nil {
+			return batch, false, err
+		}
+	}
+	if all && len(batch) == 0 && c.ended() {
+		return nil, false, errEnded
+	}
+	return batch, !all, nil
+}
+
+// catchUp reads a page from the Log.
+func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err error) {
+	page, err := c.hub.log.Read(ctx, Query{
+		Topics: c.filter.Topics, Patterns: c.filter.Patterns,
+		After: c.after, Limit: batchEvents, Bytes: batchBytes,
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("hub: read: %w", err)
+	}
+	if page.Gap {
+		c.lost(LostExpired)
+	}
+	c.whole = false
+	epoch := c.hub.log.Head().Epoch
+	for _, r := range page.Records {
+		if c.filter.selectsEvent(r.Event) {
+			batch = append(batch, newItem(epoch, r))
+		}
+	}
+	// The Log may be behind the hot log's beginning only by what came since.
+	more = page.Through > c.after || len(page.Records) > 0
+	c.after = page.Through
+	return batch, more, nil
+}
+
+// findClosed asks which topics were closed before the hot log begins.
+func (c *cursor) findClosed(ctx context.Context) error {
+	for topic := range c.open {
+		info, err := c.hub.log.Topic(ctx, topic)
+		if err != nil {
+			return fmt.Errorf("hub: topic: %w", err)
+		}
+		if info.Closed && info.Newest <= c.after {
+			delete(c.open, topic)
+		}
+	}
+	return nil
+}
+
+// ended tells whether nothing more can come.
+func (c *cursor) ended() bool { return len(c.open) == 0 && len(c.filter.Patterns) == 0 }
+
+// position returns the id that stands for all that the cursor has seen.
+func (c *cursor) position() string { return Position(c.hub.log.Head().Epoch, c.after) }
+
+// locate finds the place after an id: a position of this log's, a publisher's id, or a
+// position of another log's.
+func (h *Hub) locate(ctx context.Context, id string) (Location, error) {
+	head := h.log.Head()
+	epoch, seq, isPosition := parsePosition(id)
+	if isPosition && epoch == head.Epoch {
+		if seq > head.Seq {
+			if _, err := h.log.Sync(ctx); err != nil {
+				return Location{}, fmt.Errorf("hub: sync: %w", err)
+			}
+		}
+		return h.found(h.log.Locate(ctx, Cursor{Epoch: epoch, Seq: seq}))
+	}
+	loc, err := h.found(h.log.Locate(ctx, Cursor{ID: id}))
+	if err == nil && loc.Lost == LostUnknown && isPosition {
+		loc.Lost = LostEpoch
+	}
+	return loc, err
+}
+
+func (h *Hub) found(loc Location, err error) (Location, error) {
+	if err != nil {
+		return loc, fmt.Errorf("hub: locate: %w", err)
+	}
+	return loc, nil
+}
+
+// parsePosition splits an id of the form of [Position].
+func parsePosition(id string) (epoch string, seq uint64, ok bool) {
+	epoch, digits, ok := strings.Cut(id, "-")
+	if !ok || len(epoch) < 6 || len(epoch) > 16 || digits == "" || digits[0] == '0' && digits != "0" {
+		return "", 0, false
+	}
+	for _, c := range epoch {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return "", 0, false
+		}
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return "", 0, false
+		}
+	}
+	seq, err := strconv.ParseUint(digits, 10, 64)
+	return epoch, seq, err == nil
+}

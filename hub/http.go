@@ -1,0 +1,154 @@
+package hub
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// eventsPath is where the interface lives; topics follow it.
+const eventsPath = "/events"
+
+const allowedMethods = "GET, HEAD, POST, DELETE, OPTIONS"
+
+// ServeHTTP serves the HTTP interface: GET, HEAD, POST, DELETE and OPTIONS on
+// /events/{topic} and /events?topic=…, where a topic may contain slashes and is
+// percent-decoded once. Mount it elsewhere with [http.StripPrefix].
+func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.routes.ServeHTTP(w, r) }
+
+func (h *Hub) newRoutes() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path := r.URL.EscapedPath(); path != eventsPath && !strings.HasPrefix(path, eventsPath+"/") {
+			fail(w, &RequestError{Problem: ProblemNotFound, Detail: "there is nothing here: events are at /events/{topic}"})
+			return
+		}
+		if err := h.cross(w, r); err != nil {
+			fail(w, err)
+			return
+		}
+		var err error
+		switch r.Method {
+		case http.MethodGet:
+			err = h.serveSubscribe(w, r)
+		case http.MethodPost:
+			err = h.servePublish(w, r)
+		case http.MethodHead:
+			err = h.serveHead(w, r)
+		case http.MethodDelete:
+			err = h.serveDelete(w, r)
+		case http.MethodOptions:
+			h.serveOptions(w, r)
+		default:
+			w.Header().Set("Allow", allowedMethods)
+			err = &RequestError{Problem: ProblemMethod, Detail: "the method " + r.Method + " is not one of " + allowedMethods}
+		}
+		if err != nil {
+			fail(w, err)
+		}
+	})
+}
+
+// A request is what all methods read from a URL.
+type request struct {
+	topics   []string
+	patterns []string
+	query    url.Values
+	header   http.Header
+}
+
+func parseRequest(r *http.Request) (*request, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, &RequestError{Problem: ProblemQuery, Detail: "the query cannot be parsed: " + err.Error()}
+	}
+	req := &request{topics: q["topic"], patterns: q["pattern"], query: q, header: r.Header}
+	if escaped := strings.TrimPrefix(strings.TrimPrefix(r.URL.EscapedPath(), eventsPath), "/"); escaped != "" {
+		topic, err := url.PathUnescape(escaped)
+		if err != nil {
+			return nil, &RequestError{Problem: ProblemTopic, Field: "topic", Detail: "the topic in the path is not percent-encoded as it should be: " + err.Error()}
+		}
+		req.topics = slices.Insert(slices.Clone(req.topics), 0, topic)
+	}
+	return req, nil
+}
+
+// field returns a field of a request: the query's, else the header's. Header names are
+// the field's with Tidewire- before it.
+func (r *request) field(name string) string {
+	if r.query.Has(name) {
+		return r.query.Get(name)
+	}
+	return r.header.Get("Tidewire-" + name)
+}
+
+// flag returns a field that is true or false.
+func (r *request) flag(name string) (bool, error) {
+	switch v := r.field(name); v {
+	case "", "false", "0":
+		return false, nil
+	case "true", "1":
+		return true, nil
+	default:
+		return false, &RequestError{Problem: ProblemQuery, Field: name, Detail: name + " is " + quote(v) + ": it can be true or false"}
+	}
+}
+
+// oneTopic returns the topic of a request that is about one.
+func (r *request) oneTopic() (string, error) {
+	if len(r.topics) != 1 || len(r.patterns) > 0 {
+		return "", &RequestError{Problem: ProblemTopic, Field: "topic", Detail: "this method is about one topic: name it, as in /events/news"}
+	}
+	return r.topics[0], nil
+}
+
+// serveHead tells of a topic without its events.
+func (h *Hub) serveHead(w http.ResponseWriter, r *http.Request) error {
+	req, err := parseRequest(r)
+	if err != nil {
+		return err
+	}
+	topic, err := req.oneTopic()
+	if err != nil {
+		return err
+	}
+	info, err := h.Topic(r.Context(), topic)
+	if err != nil {
+		return err
+	}
+	describe(w.Header(), info)
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// serveDelete forgets a topic's history.
+func (h *Hub) serveDelete(w http.ResponseWriter, r *http.Request) error {
+	req, err := parseRequest(r)
+	if err != nil {
+		return err
+	}
+	topic, err := req.oneTopic()
+	if err != nil {
+		return err
+	}
+	if err := h.Forget(r.Context(), topic); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// serveOptions answers a preflight, and anyone else who asks what there is.
+func (h *Hub) serveOptions(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Allow", allowedMethods)
+	header.Set("Accept-Post", strings.Join(bodyTypes, ", "))
+	if r.Header.Get("Access-Control-Request-Method") != "" && header.Get("Access-Control-Allow-Origin") != "" {
+		header.Set("Access-Control-Allow-Methods", allowedMethods)
+		header.Set("Access-Control-Allow-Headers", allowedHeaders)
+		header.Set("Access-Control-Max-Age", "7200")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

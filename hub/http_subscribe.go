@@ -1,0 +1,289 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidewire/tidewire/sse"
+)
+
+// serveSubscribe answers GET: a stream in the representation that is asked for.
+func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
+	req, err := parseRequest(r)
+	if err != nil {
+		return err
+	}
+	media, err := negotiate(r.Header.Values("Accept"))
+	if err != nil {
+		return err
+	}
+	f, err := req.filter(time.Now())
+	if err != nil {
+		return err
+	}
+	beat, err := heartbeatOf(req)
+	if err != nil {
+		return err
+	}
+	if err := h.checkFilter(&f); err != nil {
+		return err
+	}
+	c, err := h.newCursor(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	first, err := c.poll(r.Context())
+	if err == errEnded {
+		// Nothing more will come, and by the standard this stops an EventSource.
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	var gap *GapError
+	if err != nil && !errors.As(err, &gap) {
+		return err
+	}
+	w.Header().Add("Vary", "Accept")
+	if media == mediaNDJSON {
+		h.streamJSON(w, r, c, first, gap)
+	} else {
+		h.streamSSE(w, r, c, beat, first, gap)
+	}
+	return nil
+}
+
+// filter reads what a subscriber wants.
+func (r *request) filter(now time.Time) (Filter, error) {
+	f := Filter{Topics: r.topics, Patterns: r.patterns, Types: r.query["type"]}
+	last := r.header.Get("Last-Event-ID")
+	if last == "" {
+		last = r.query.Get("last_event_id")
+	}
+	since, newest := r.query.Get("since"), r.query.Get("last")
+	switch {
+	case last != "":
+		f.From.LastEventID = last
+	case since == "earliest":
+		f.From.Earliest = true
+	case since != "":
+		t, err := parseSince(since, now)
+		if err != nil {
+			return f, err
+		}
+		f.From.Since = t
+	case newest != "":
+		n, err := strconv.Atoi(newest)
+		if err != nil || n < 1 {
+			return f, &RequestError{Problem: ProblemQuery, Field: "last", Detail: "last is " + quote(newest) + ": it is a number of events, from 1"}
+		}
+		f.From.Last = n
+	}
+	return f, nil
+}
+
+// parseSince reads a time, or a duration back from now.
+func parseSince(s string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	// A plus sign that was not percent-encoded arrives as a space.
+	if t, err := time.Parse(time.RFC3339Nano, strings.Replace(s, " ", "+", 1)); err == nil {
+		return t, nil
+	}
+	return time.Time{}, &RequestError{Problem: ProblemQuery, Field: "since", Detail: "since is " + quote(s) + ": it is a time such as 2026-01-31T12:00:00Z, a duration back such as 90s or 1h30m, or earliest"}
+}
+
+type heartbeat int
+
+const (
+	beatComment heartbeat = iota
+	beatID
+	beatEvent
+)
+
+// heartbeatOf tells in what form a quiet subscriber is told that its place has moved.
+// A block with an id alone is right for browsers, and an empty event for most other
+// clients' parsers.
+func heartbeatOf(r *request) (heartbeat, error) {
+	switch v := r.query.Get("heartbeat"); v {
+	case "comment":
+		return beatComment, nil
+	case "id":
+		return beatID, nil
+	case "event":
+		return beatEvent, nil
+	case "":
+	default:
+		return 0, &RequestError{Problem: ProblemQuery, Field: "heartbeat", Detail: "heartbeat is " + quote(v) + ": it can be comment, id or event"}
+	}
+	native := strings.HasPrefix(r.header.Get("User-Agent"), "Mozilla/") &&
+		r.header.Get("Cache-Control") == "no-cache" && r.header.Get("Accept") == "text/event-stream"
+	if native {
+		return beatID, nil
+	}
+	return beatComment, nil
+}
+
+// streamSSE sends a subscription as Server-Sent Events until one side ends it.
+func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat heartbeat, batch []*item, gap *GapError) {
+	s, err := sse.Accept(w, r, &sse.SessionOptions{Retry: h.opt.Retry, Heartbeat: h.opt.Heartbeat, WriteTimeout: h.opt.WriteTimeout})
+	if err != nil {
+		if errors.Is(err, http.ErrNotSupported) {
+			fail(w, err)
+		}
+		return
+	}
+	defer s.Close()
+	sent := c.after // the place that the subscriber knows of
+	for {
+		if gap != nil {
+			err = s.Send(gapEvent(gap))
+		} else if len(batch) > 0 {
+			err = s.SendFrame(frames(batch)...)
+		}
+		if err != nil {
+			return
+		}
+		if gap != nil || len(batch) > 0 {
+			sent = c.after
+		}
+		gap = nil
+		batch, err = h.nextOrIdle(s.Context(), c)
+		switch {
+		case err == errIdle:
+			if c.after > sent && tellPosition(s, beat, c.position()) == nil {
+				sent = c.after
+			}
+		case errors.Is(err, ErrShutdown):
+			// Not all at the same moment; to a client that has gone it is no matter.
+			_ = s.SendRetry(h.opt.Retry/2 + rand.N(h.opt.Retry))
+			return
+		case err != nil && !errors.As(err, &gap):
+			if err != errEnded && s.Context().Err() == nil {
+				_ = s.Send(errorEvent(err)) // so that the page can learn why
+			}
+			return
+		}
+	}
+}
+
+// errIdle says that there was nothing to send for PositionInterval.
+var errIdle = errors.New("hub: idle")
+
+// nextOrIdle is next for a while.
+func (h *Hub) nextOrIdle(ctx context.Context, c *cursor) ([]*item, error) {
+	if h.opt.PositionInterval < 0 {
+		return c.next(ctx)
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, h.opt.PositionInterval, errIdle)
+	defer cancel()
+	batch, err := c.next(bounded)
+	if err != nil && ctx.Err() == nil && context.Cause(bounded) == errIdle {
+		// This moves the cursor over what is not wanted.
+		if batch, err := c.poll(ctx); len(batch) > 0 || err != nil {
+			return batch, err
+		}
+		return nil, errIdle
+	}
+	return batch, err
+}
+
+func tellPosition(s *sse.Session, beat heartbeat, position string) error {
+	switch beat {
+	case beatID:
+		return s.SendID(position)
+	case beatEvent:
+		return s.Send(sse.Event{ID: position, Type: "tidewire.hb"})
+	}
+	return nil // the session's own comments do
+}
+
+func frames(batch []*item) []sse.Frame {
+	all := make([]sse.Frame, len(batch))
+	for i, it := range batch {
+		all[i] = it.frame()
+	}
+	return all
+}
+
+// describe tells of a topic in headers.
+func describe(h http.Header, info TopicInfo) {
+	h.Set("Tidewire-Count", strconv.FormatInt(info.Count, 10))
+	h.Set("Tidewire-Closed", strconv.FormatBool(info.Closed))
+	if info.NewestID != "" {
+		h.Set("Tidewire-Newest-Id", info.NewestID)
+	}
+	if info.OldestID != "" {
+		h.Set("Tidewire-Oldest-Id", info.OldestID)
+	}
+}
+
+// A media is a representation of a subscription.
+type media int
+
+const (
+	mediaSSE media = iota
+	mediaNDJSON
+)
+
+// negotiate chooses a representation (RFC 9110, section 12.5.1). Of those that are
+// asked for equally, an event stream is the first choice.
+func negotiate(accept []string) (media, error) {
+	if len(accept) == 0 {
+		return mediaSSE, nil
+	}
+	best, quality := mediaSSE, 0.0
+	offer := func(m media, q float64) {
+		if q > quality || q == quality && q > 0 && m < best {
+			best, quality = m, q
+		}
+	}
+	for _, v := range strings.Split(strings.Join(accept, ","), ",") {
+		name, q := parseAccept(v)
+		switch name {
+		case "text/event-stream", "text/*", "*/*":
+			offer(mediaSSE, q)
+		case "application/x-ndjson":
+			offer(mediaNDJSON, q)
+		}
+	}
+	if quality == 0 {
+		return 0, &RequestError{Problem: ProblemNotAcceptable, Field: "Accept", Detail: "a subscription can be text/event-stream or application/x-ndjson"}
+	}
+	return best, nil
+}
+
+// parseAccept returns a media range and its quality.
+func parseAccept(v string) (name string, q float64) {
+	name, params, _ := strings.Cut(v, ";")
+	q = 1
+	for p := range strings.SplitSeq(params, ";") {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(p), "q="); ok {
+			if f, err := strconv.ParseFloat(value, 64); err == nil && f >= 0 && f <= 1 {
+				q = f
+			}
+		}
+	}
+	return strings.ToLower(strings.TrimSpace(name)), q
+}
+
+// gapEvent tells of a gap in the stream, where a browser's EventSource can read it. Its
+// id is where the stream goes on, so that it is told once.
+func gapEvent(gap *GapError) sse.Event {
+	return sse.Event{ID: gap.Resumed, Type: "tidewire.gap", Data: gapJSON(gap)}
+}
+
+func gapJSON(gap *GapError) string {
+	return fmt.Sprintf(`{"reason":%s,"requested":%s,"resumed":%s}`, jsonText(string(gap.Reason)), jsonText(gap.Requested), jsonText(gap.Resumed))
+}
+
+func errorEvent(err error) sse.Event {
+	return sse.Event{Type: "tidewire.error", Data: string(jsonBytes(problemOf(err).document()))}
+}
