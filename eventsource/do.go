@@ -51,6 +51,9 @@ func Do(c *http.Client, req *http.Request, opts *ResponseOptions) (*http.Respons
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	own := req.Clone(ctx)
+	if own.Header == nil {
+		own.Header = make(http.Header)
+	}
 	setMissing(own.Header, "Accept", "text/event-stream")
 	conn, resp, err := dial(ctx, cancel, c, own, o.IdleTimeout, &sse.DecoderOptions{MaxEventSize: o.MaxEventSize})
 	if err != nil {

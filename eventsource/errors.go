@@ -95,13 +95,10 @@ func refusal(resp *http.Response, giveUp func()) error {
 	case resp.StatusCode == http.StatusNoContent:
 		return ErrNoContent
 	case resp.StatusCode != http.StatusOK:
-		timer := time.AfterFunc(maxSnippetTime, giveUp)
-		defer timer.Stop()
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxSnippet)) // what there is will do
 		return &StatusError{
 			StatusCode: resp.StatusCode,
 			Header:     resp.Header,
-			Body:       strings.ToValidUTF8(string(body), "\uFFFD"),
+			Body:       snippet(resp, giveUp),
 			RetryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
 		}
 	case !isEventStream(resp.Header.Values("Content-Type")):
@@ -110,18 +107,48 @@ func refusal(resp *http.Response, giveUp func()) error {
 	return nil
 }
 
+// snippet returns the beginning of a body, as much of it as there is.
+func snippet(resp *http.Response, giveUp func()) string {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return "" // what follows is another protocol, and does not end with the request
+	}
+	timer := time.AfterFunc(maxSnippetTime, giveUp)
+	defer timer.Stop()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxSnippet))
+	return strings.ToValidUTF8(string(body), "\uFFFD")
+}
+
 // isEventStream tells whether the media type is text/event-stream, whatever its
 // case and parameters. Of several types the last one counts (Fetch standard,
 // "extract a MIME type").
 func isEventStream(contentType []string) bool {
 	essence := ""
-	for _, v := range strings.Split(strings.Join(contentType, ","), ",") {
+	for _, v := range splitUnquoted(strings.Join(contentType, ",")) {
 		v, _, _ = strings.Cut(v, ";")
 		if v = strings.Trim(v, " \t"); strings.Contains(v, "/") && v != "*/*" {
 			essence = v
 		}
 	}
 	return strings.EqualFold(essence, "text/event-stream")
+}
+
+// splitUnquoted splits a header at the commas that are not within a quoted string
+// (Fetch standard, "get, decode, and split").
+func splitUnquoted(s string) []string {
+	var parts []string
+	start, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			quoted = !quoted
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == ',' && !quoted:
+			parts = append(parts, s[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, s[start:])
 }
 
 // parseRetryAfter reads seconds or a date (RFC 9110, section 10.2.3).

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/tidewire/tidewire/sse"
@@ -27,7 +28,8 @@ const (
 // Callbacks are called one at a time, in the goroutine that reads the stream.
 type Options struct {
 	// Method, Header and Body are the request's. The headers Accept and
-	// Cache-Control are added where they are not set. Default: GET, none, none.
+	// Cache-Control are added where they are not set. Redirects with status 301, 302
+	// and 303 make a GET of other methods. Default: GET, none, none.
 	Method string
 	Header http.Header
 	Body   []byte
@@ -170,8 +172,11 @@ func withDefaults(opts *Options) Options {
 		o.LastEventID = id
 	}
 	o.Header.Del("Last-Event-ID") // it would outlive its id
-	if o.Method == "" {
+	switch m := strings.ToUpper(o.Method); m {
+	case "":
 		o.Method = http.MethodGet
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS":
+		o.Method = m // as in the Fetch standard; others are taken as written
 	}
 	if o.HTTPClient == nil {
 		o.HTTPClient = http.DefaultClient
@@ -185,11 +190,28 @@ func withDefaults(opts *Options) Options {
 	if o.MaxDelay <= 0 {
 		o.MaxDelay = DefaultMaxDelay
 	}
+	o.MaxDelay = min(o.MaxDelay, maxDelay)
 	return o
 }
 
 // validate refuses what no attempt could ever mend.
 func validate(rawURL string, o *Options) error {
+	if err := validID(o.LastEventID); err != nil {
+		return err
+	}
+	for name, values := range o.Header {
+		if !isToken(name) {
+			return fmt.Errorf("eventsource: open: Options.Header: %q is no header name", name)
+		}
+		for _, v := range values {
+			if i := control(v); i >= 0 {
+				return fmt.Errorf("eventsource: open: Options.Header: %s has byte 0x%02X, which cannot stand in an HTTP header", name, v[i])
+			}
+		}
+	}
+	if !isToken(o.Method) {
+		return fmt.Errorf("eventsource: open: Options.Method: %q is no method", o.Method)
+	}
 	if rawURL == "" && o.NewRequest != nil {
 		return nil
 	}
@@ -200,19 +222,38 @@ func validate(rawURL string, o *Options) error {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return fmt.Errorf("eventsource: open %q: not an absolute http or https URL", rawURL)
 	}
-	if _, err := http.NewRequest(o.Method, rawURL, nil); err != nil {
-		return fmt.Errorf("eventsource: open: %w", err)
-	}
-	return validID(o.LastEventID)
+	return nil
 }
 
-// validID refuses an id that no header can carry (RFC 9110, section 5.5).
-// Dropping it would resume from somewhere else without a word.
-func validID(id string) error {
-	for i := range len(id) {
-		if c := id[i]; c < ' ' && c != '\t' || c == 0x7F {
-			return fmt.Errorf("%w %q: byte 0x%02X cannot stand in an HTTP header", errBadID, id, c)
+// isToken tells whether s can be a header's name or a method (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	const others = "!#$%&'*+-.^_`|~"
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (c < '0' || c > '9') && !strings.Contains(others, string(rune(c))) {
+			return false
 		}
+	}
+	return s != ""
+}
+
+// control returns the offset of the first byte that no header can carry (RFC 9110,
+// section 5.5), or -1.
+func control(s string) int {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7F {
+			return i
+		}
+	}
+	return -1
+}
+
+// validID refuses an id that no header can carry. Dropping it would resume from
+// somewhere else without a word.
+func validID(id string) error {
+	if i := control(id); i >= 0 {
+		return fmt.Errorf("%w %q: byte 0x%02X cannot stand in an HTTP header", errBadID, id, id[i])
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package eventsource
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,6 +21,9 @@ func (s *stream) request(ctx context.Context) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.Header == nil {
+		req.Header = make(http.Header)
+	}
 	setMissing(req.Header, "Accept", "text/event-stream")
 	setMissing(req.Header, "Cache-Control", "no-cache")
 	if s.lastEventID != "" {
@@ -28,13 +32,20 @@ func (s *stream) request(ctx context.Context) (*http.Request, error) {
 	return req, nil
 }
 
+var errNoRequest = errors.New("eventsource: Options.NewRequest returned neither a request nor an error")
+
 func (s *stream) newRequest(ctx context.Context) (*http.Request, error) {
 	if s.opt.NewRequest != nil {
 		req, err := s.opt.NewRequest(ctx, s.attempt)
-		if err == nil && req.Context() == context.Background() {
-			req = req.WithContext(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case req == nil:
+			return nil, errNoRequest
+		case req.Context() == context.Background():
+			return req.WithContext(ctx), nil
 		}
-		return req, err
+		return req, nil
 	}
 	req, err := http.NewRequestWithContext(ctx, s.opt.Method, s.url, bytes.NewReader(s.opt.Body))
 	if err != nil {

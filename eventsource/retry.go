@@ -21,6 +21,8 @@ func (s *stream) fault(ctx context.Context, err error) error {
 	}
 	s.attempt.Err = err
 	s.attempt.Failures++
+	s.attempt.LastEventID = s.lastEventID
+	s.attempt.ReconnectionTime = s.reconnectionTime()
 	delay, again := s.decide(err)
 	state := StateConnecting
 	if !again {

@@ -41,7 +41,6 @@ func Open(ctx context.Context, url string, opts *Options) (*Source, error) {
 	if opts != nil {
 		o = *opts
 	}
-	s.lastEventID = o.LastEventID
 	if o.OnMessage != nil {
 		s.AddEventListener("message", o.OnMessage)
 	}
@@ -53,6 +52,7 @@ func Open(ctx context.Context, url string, opts *Options) (*Source, error) {
 	if s.stream, err = newStream(url, &o); err != nil {
 		return nil, err
 	}
+	s.lastEventID = s.stream.lastEventID
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	go s.run()
 	return s, nil
@@ -70,15 +70,29 @@ func (s *Source) run() {
 			return
 		}
 		ev.Target = s
-		s.mu.Lock()
-		s.lastEventID = ev.ID
-		list := s.listeners[ev.Type]
-		s.mu.Unlock()
-		for _, l := range list {
-			s.call(func() { l.fn(ev) }, &l.removed)
-		}
+		s.dispatch(ev)
 	}
 }
+
+// dispatch gives an event to its listeners. It counts as handed out when the first of
+// them is called, or when it turns out that there is none.
+func (s *Source) dispatch(ev MessageEvent) {
+	s.mu.Lock()
+	list := s.listeners[ev.Type]
+	if len(list) == 0 && !s.over() {
+		s.lastEventID = ev.ID
+	}
+	s.mu.Unlock()
+	for _, l := range list {
+		s.call(func() { l.fn(ev) }, func() bool {
+			s.lastEventID = ev.ID
+			return !l.removed
+		})
+	}
+}
+
+// over tells whether no callback may start any more; mu is held.
+func (s *Source) over() bool { return s.stopped || s.ctx.Err() != nil }
 
 // finish records why the stream has ended.
 func (s *Source) finish(err error) {
@@ -95,6 +109,15 @@ func (s *Source) finish(err error) {
 func (s *Source) guard(o *Options) {
 	onOpen, onError, onComment := o.OnOpen, o.OnError, o.OnComment
 	newRequest, retry := o.NewRequest, o.Retry
+	if c := o.HTTPClient; c != nil && c.CheckRedirect != nil {
+		own := *c
+		own.CheckRedirect = func(req *http.Request, via []*http.Request) (err error) {
+			err = errStopped
+			s.call(func() { err = c.CheckRedirect(req, via) }, nil)
+			return err
+		}
+		o.HTTPClient = &own
+	}
 	o.OnOpen = func(ev OpenEvent) {
 		s.setState(StateOpen)
 		if onOpen != nil {
@@ -130,10 +153,11 @@ func (s *Source) guard(o *Options) {
 // errStopped stands in for a request that is no longer asked for.
 var errStopped = errors.New("eventsource: closed")
 
-// call runs a callback, unless the source was stopped or *removed is set.
-func (s *Source) call(fn func(), removed *bool) {
+// call runs a callback, unless the source is over or ready, called with mu held, says
+// no.
+func (s *Source) call(fn func(), ready func() bool) {
 	s.mu.Lock()
-	if s.stopped || s.ctx.Err() != nil || removed != nil && *removed {
+	if s.over() || ready != nil && !ready() {
 		s.mu.Unlock()
 		return
 	}
@@ -206,8 +230,15 @@ func (s *Source) LastEventID() string {
 // example because the network has changed. It is not a failure: OnError is not
 // called, and OnOpen tells when it has worked. On a closed source it does nothing.
 func (s *Source) Reconnect() {
-	s.setState(StateConnecting)
-	s.stream.reconnect()
+	s.mu.Lock()
+	closed := s.state == StateClosed
+	if !closed {
+		s.state = StateConnecting
+	}
+	s.mu.Unlock()
+	if !closed {
+		s.stream.reconnect()
+	}
 }
 
 // Close ends the source: the request is given up, and no callback starts once
