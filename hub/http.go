@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,6 +22,10 @@ func (h *Hub) newRoutes() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path := r.URL.EscapedPath(); path != eventsPath && !strings.HasPrefix(path, eventsPath+"/") {
 			fail(w, &RequestError{Problem: ProblemNotFound, Detail: "there is nothing here: events are at /events/{topic}"})
+			return
+		}
+		if err := h.checkHeaders(r); err != nil {
+			fail(w, err)
 			return
 		}
 		if err := h.cross(w, r); err != nil {
@@ -47,6 +52,21 @@ func (h *Hub) newRoutes() http.Handler {
 			fail(w, err)
 		}
 	})
+}
+
+// checkHeaders bounds a request's URL and headers. net/http has a bound too, the
+// server's MaxHeaderBytes, but no words for it.
+func (h *Hub) checkHeaders(r *http.Request) error {
+	n := len(r.RequestURI)
+	for name, values := range r.Header {
+		for _, v := range values {
+			n += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	if limit := h.opt.Limits.HeaderSize; n > limit {
+		return &RequestError{Problem: ProblemHeaders, Detail: fmt.Sprintf("the URL and headers have %d bytes, more than %d: name fewer topics at once, or shorter ones", n, limit)}
+	}
+	return nil
 }
 
 // A request is what all methods read from a URL.

@@ -14,6 +14,7 @@ const (
 	DefaultMaxBatchSize     = 16 << 20
 	DefaultMaxTopics        = 100
 	DefaultMaxIDSize        = 512
+	DefaultMaxHeaderSize    = 32 << 10
 	DefaultMaxTypeSize      = 512
 )
 
@@ -66,6 +67,7 @@ type RequestLimits struct {
 	Topics      int // topics and patterns of a request or an event; DefaultMaxTopics
 	IDSize      int // bytes of an id or an idempotency key; DefaultMaxIDSize
 	TypeSize    int // bytes of a type; DefaultMaxTypeSize
+	HeaderSize  int // bytes of a request's URL and headers; DefaultMaxHeaderSize
 }
 
 // withDefaults returns options whose zero fields have their defaults.
@@ -81,6 +83,7 @@ func withDefaults(o Options) Options {
 	set(&o.Limits.Topics, DefaultMaxTopics)
 	set(&o.Limits.IDSize, DefaultMaxIDSize)
 	set(&o.Limits.TypeSize, DefaultMaxTypeSize)
+	set(&o.Limits.HeaderSize, DefaultMaxHeaderSize)
 	return o
 }
 

@@ -29,6 +29,7 @@ const (
 	ProblemTooLarge       Problem = "too-large"           // 413: an event or a batch
 	ProblemMediaType      Problem = "unsupported-type"    // 415
 	ProblemKeyReused      Problem = "key-reused"          // 422
+	ProblemHeaders        Problem = "headers-too-large"   // 431: the URL included
 	ProblemUnavailable    Problem = "unavailable"         // 503
 	ProblemIndeterminate  Problem = "indeterminate"       // 503: it may have been stored
 	ProblemShutdown       Problem = "shutting-down"       // 503
@@ -57,6 +58,7 @@ var problems = map[Problem]struct {
 	ProblemTooLarge:      {413, "Too large"},
 	ProblemMediaType:     {415, "Unsupported media type"},
 	ProblemKeyReused:     {422, "Idempotency key reused"},
+	ProblemHeaders:       {431, "Headers too large"},
 	ProblemUnavailable:   {503, "Unavailable"},
 	ProblemIndeterminate: {503, "Outcome unknown"},
 	ProblemShutdown:      {503, "Shutting down"},

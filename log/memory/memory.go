@@ -26,6 +26,10 @@ type Options struct {
 	// Retention says how much is kept of which topics. Default: everything.
 	Retention hub.RetentionRules
 
+	// MaxBytes bounds all events together, by Size; the oldest go first, whatever
+	// their topics. Default: 0, no bound.
+	MaxBytes int64
+
 	// KeyLife is how long an idempotency key is remembered. Default: a day.
 	KeyLife time.Duration
 
@@ -90,7 +94,7 @@ func New(opts *Options) (*Log, error) {
 		now:     o.Now,
 		limits:  o.Limits,
 		stop:    make(chan struct{}),
-		tables:  newTables(newEpoch(), o.Retention, o.KeyLife, o.TailBytes),
+		tables:  newTables(newEpoch(), o.Retention, o.MaxBytes, o.KeyLife, o.TailBytes),
 		changed: make(chan struct{}),
 	}
 	if age := shortestAge(o.Retention); age > 0 {

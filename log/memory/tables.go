@@ -34,15 +34,17 @@ type entry struct {
 
 // tables hold all that reading needs. They change in apply and expire only.
 type tables struct {
-	epoch string
-	rules hub.RetentionRules
-	keys  keys
+	epoch    string
+	rules    hub.RetentionRules
+	maxBytes int64 // 0: any
+	keys     keys
 
 	seq  uint64
 	time time.Time
 
 	events queue[*entry] // all, dead ones among them until they come to the front
 	dead   int
+	bytes  int64 // of all live ones
 	topics topicTree
 	ids    ids
 	groups *recent[hub.Receipt]
@@ -52,15 +54,16 @@ type tables struct {
 	order  order
 }
 
-func newTables(epoch string, rules hub.RetentionRules, keyLife time.Duration, tailBytes int) *tables {
+func newTables(epoch string, rules hub.RetentionRules, maxBytes int64, keyLife time.Duration, tailBytes int) *tables {
 	t := &tables{
-		epoch:  epoch,
-		rules:  rules,
-		keys:   keys{life: keyLife, byName: make(map[string]keyed)},
-		topics: newTopicTree(),
-		ids:    ids{first: make(map[string]uint64), lost: newRecent[struct{}](maxLostID)},
-		groups: newRecent[hub.Receipt](maxGroups),
-		order:  order{limit: tailBytes},
+		epoch:    epoch,
+		rules:    rules,
+		maxBytes: maxBytes,
+		keys:     keys{life: keyLife, byName: make(map[string]keyed)},
+		topics:   newTopicTree(),
+		ids:      ids{first: make(map[string]uint64), lost: newRecent[struct{}](maxLostID)},
+		groups:   newRecent[hub.Receipt](maxGroups),
+		order:    order{limit: tailBytes},
 	}
 	for _, r := range rules {
 		t.aging = append(t.aging, &agingRule{Retention: r.Retention})
@@ -145,6 +148,7 @@ func (t *tables) add(seq uint64, now time.Time, ev *hub.Event) hub.Record {
 	own.Topics = slices.Clone(ev.Topics)
 	e := &entry{seq: seq, time: now, event: &own, size: int64(own.Size()), topics: len(own.Topics)}
 	t.events.push(e)
+	t.bytes += e.size
 	t.ids.add(own.ID, seq)
 	for _, name := range own.Topics {
 		topic := t.topics.make(name, t.agingRuleOf)
@@ -152,6 +156,15 @@ func (t *tables) add(seq uint64, now time.Time, ev *hub.Event) hub.Record {
 		topic.rule.added(topic)
 		for topic.excess() {
 			t.trim(topic)
+		}
+	}
+	for t.maxBytes > 0 && t.bytes > t.maxBytes && t.events.len() > 1 {
+		// The oldest of all is the oldest in each topic that still keeps it.
+		oldest := t.events.front()
+		for _, name := range oldest.event.Topics {
+			if topic := t.topics.get(name); topic.entries.len() > 0 && topic.entries.front() == oldest {
+				t.trim(topic)
+			}
 		}
 	}
 	return hub.Record{Seq: seq, Kind: hub.KindEvent, Time: now, Topics: own.Topics, Event: e.event}
@@ -181,6 +194,7 @@ func (t *tables) trim(topic *topic) {
 		return
 	}
 	t.ids.remove(e.event.ID, e.seq)
+	t.bytes -= e.size
 	t.dead++
 	for t.events.len() > 0 && t.events.front().topics == 0 {
 		t.events.pop()
