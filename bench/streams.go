@@ -45,7 +45,7 @@ func newStreams(size int) []*stream {
 		newStream("1 KiB JSON", size, 256, func(i int) event {
 			return event{id(i), "order", order(i, 1<<10)}
 		}),
-		newStream("1 MiB JSON", size, 16, func(i int) event {
+		newStream("1 MiB JSON", size, 32, func(i int) event {
 			return event{id(i), "", order(i, 1<<20)}
 		}),
 	}
