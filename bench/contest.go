@@ -87,7 +87,7 @@ func (e *entry) measure(atLeast time.Duration) error {
 
 // bytesPerSecond counts an event's bytes as they stand in the stream.
 func (e *entry) bytesPerSecond() float64 {
-	perEvent := float64(len(e.stream.wire)) / float64(e.stream.count())
+	perEvent := float64(e.stream.size()) / float64(e.stream.count())
 	return perEvent / median(e.ns) * float64(time.Second)
 }
 

@@ -123,8 +123,8 @@ func (encode encodeFunc) pass(s *stream) error {
 			n += len(b)
 		}
 	}
-	if n != len(s.wire) {
-		return fmt.Errorf("wrote %d bytes, want %d", n, len(s.wire))
+	if n != s.size() {
+		return fmt.Errorf("wrote %d bytes, want %d", n, s.size())
 	}
 	return nil
 }

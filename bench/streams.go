@@ -24,13 +24,18 @@ func (e event) wire() string {
 	return b.String()
 }
 
+// minEvents spreads what a new decoder costs, above all a buffer that grows, over many
+// events.
+const minEvents = 64
+
 // A stream repeats some distinct events. They are few, so that the garbage
-// collector finds little to mark beside what the contestants allocate.
+// collector finds little to mark beside what the contestants allocate, and so that
+// their bytes come from the processor's cache, as from a socket.
 type stream struct {
 	name    string
 	events  []event
 	repeats int
-	wire    []byte
+	wire    []byte // of the events once
 }
 
 // newStreams returns the streams, each of at least size bytes.
@@ -45,7 +50,7 @@ func newStreams(size int) []*stream {
 		newStream("1 KiB JSON", size, 256, func(i int) event {
 			return event{id(i), "order", order(i, 1<<10)}
 		}),
-		newStream("1 MiB JSON", size, 32, func(i int) event {
+		newStream("1 MiB JSON", size, 4, func(i int) event {
 			return event{id(i), "", order(i, 1<<20)}
 		}),
 	}
@@ -58,8 +63,8 @@ func newStream(name string, size, distinct int, nth func(i int) event) *stream {
 		s.events = append(s.events, nth(i))
 		once.WriteString(s.events[i].wire())
 	}
-	s.repeats = max(1, (size+once.Len()-1)/once.Len())
-	s.wire = []byte(strings.Repeat(once.String(), s.repeats))
+	s.wire = []byte(once.String())
+	s.repeats = max((size+len(s.wire)-1)/len(s.wire), (minEvents+distinct-1)/distinct)
 	return s
 }
 
@@ -70,17 +75,28 @@ func (s *stream) count() int { return len(s.events) * s.repeats }
 func (s *stream) at(i int) event { return s.events[i%len(s.events)] }
 
 // reader returns a reader of the whole stream.
-func (s *stream) reader() io.Reader { return &socket{s.wire} }
+func (s *stream) reader() io.Reader { return &socket{wire: s.wire, rounds: s.repeats} }
+
+// size returns the stream's length in bytes.
+func (s *stream) size() int { return len(s.wire) * s.repeats }
 
 // A socket gives at most 32 KiB a Read, as a network connection would.
-type socket struct{ b []byte }
+type socket struct {
+	wire   []byte
+	at     int
+	rounds int // left
+}
 
 func (s *socket) Read(p []byte) (int, error) {
-	if len(s.b) == 0 {
+	if s.at == len(s.wire) {
+		s.at = 0
+		s.rounds--
+	}
+	if s.rounds == 0 {
 		return 0, io.EOF
 	}
-	n := copy(p[:min(len(p), 32<<10)], s.b)
-	s.b = s.b[n:]
+	n := copy(p[:min(len(p), 32<<10)], s.wire[s.at:])
+	s.at += n
 	return n, nil
 }
 
