@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -51,6 +52,19 @@ func sameOrigin(origin string, r *http.Request) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
+// CheckOrigins says what is wrong with AllowedOrigins and AllowCredentials.
+func (o *Options) CheckOrigins() error {
+	for _, origin := range o.AllowedOrigins {
+		if err := checkOrigin(origin); err != nil {
+			return err
+		}
+		if origin == "*" && o.AllowCredentials {
+			return errors.New("allowed origin \"*\" and credentials exclude each other: name the origins")
+		}
+	}
+	return nil
+}
+
 // checkOrigin says what is wrong with an allowed origin.
 func checkOrigin(origin string) error {
 	if origin == "*" {
@@ -58,7 +72,7 @@ func checkOrigin(origin string) error {
 	}
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host || origin != strings.ToLower(origin) {
-		return fmt.Errorf("hub: allowed origin %q is not one: write it as browsers do, as in https://example.com, in lower case and without a path", origin)
+		return fmt.Errorf("allowed origin %q is not one: write it as browsers do, as in https://example.com, in lower case and without a path", origin)
 	}
 	return nil
 }

@@ -47,13 +47,10 @@ func New(opts *Options) (*Hub, error) {
 		origins:  make(map[string]bool),
 		draining: make(chan struct{}),
 	}
+	if err := o.CheckOrigins(); err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
 	for _, origin := range o.AllowedOrigins {
-		if err := checkOrigin(origin); err != nil {
-			return nil, err
-		}
-		if origin == "*" && o.AllowCredentials {
-			return nil, errors.New("hub: AllowedOrigins \"*\" and AllowCredentials exclude each other: name the origins")
-		}
 		h.origins[origin] = true
 	}
 	h.routes = h.newRoutes()
