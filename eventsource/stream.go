@@ -82,12 +82,15 @@ func newStream(url string, opts *Options) (*stream, error) {
 // next returns the next event. An error is final.
 func (s *stream) next(ctx context.Context) (MessageEvent, error) {
 	for {
+		if ctx.Err() != nil { // also where events are there already
+			return MessageEvent{}, fmt.Errorf("eventsource: %w", context.Cause(ctx))
+		}
 		ev, err := s.try(ctx)
 		if err == nil {
 			return ev, nil
 		}
 		if ctx.Err() != nil {
-			return ev, fmt.Errorf("eventsource: %w", context.Cause(ctx))
+			continue
 		}
 		if err := s.fault(ctx, err); err != nil {
 			return ev, err

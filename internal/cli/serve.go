@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidewire/tidewire/hub"
+	"github.com/tidewire/tidewire/server"
+)
+
+// newServeCommand makes the daemon's command.
+func newServeCommand(std IO) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a hub that anyone on this machine can publish and subscribe to",
+		Long: `Run a hub: POST /events/{topic} publishes, GET /events/{topic} subscribes.
+
+It needs no configuration and keeps its history in memory. There is no
+authorisation yet, so it listens on this machine only.
+
+The first interrupt stops it in an orderly way: subscribers are told to come back a
+little later, each at another time. A second one stops it at once.
+
+Exit codes: 0 stopped by an interrupt; 1 it could not listen or serve; 2 wrong usage;
+130 stopped by a second interrupt.`,
+		Example: `  tidewire serve
+  tidewire serve --listen 127.0.0.1:8080 --retain 'news/**=count:1000,age:7d' --retain '**=age:1h'
+  tidewire serve --allow-origin https://example.com`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), std, cfg, "hello")
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// serveFlags are those of everything that serves.
+type serveFlags struct {
+	listen    string
+	retain    []string
+	history   string
+	heartbeat time.Duration
+	retry     time.Duration
+	write     time.Duration
+	drain     time.Duration
+	origins   []string
+	cookies   bool
+	event     string
+	batch     string
+	events    int
+	topics    int
+	id        int
+	headers   string
+}
+
+func (f *serveFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.listen, "listen", server.DefaultListen, "`address` to listen on, of this machine only; port 0 takes any free one")
+	flags.StringArrayVar(&f.retain, "retain", []string{server.DefaultRetain}, "`pattern=bounds` of a topic's history: age:24h, count:1000, bytes:64MiB, or all; the first that matches counts (repeat for more)")
+	flags.StringVar(&f.history, "history", size(server.DefaultHistoryBytes), "`bytes` of all topics' history together; 0 for no bound")
+	flags.DurationVar(&f.heartbeat, "heartbeat", hub.DefaultHeartbeat, "how long a stream may be idle before a comment keeps it open; 0 for ever")
+	flags.DurationVar(&f.retry, "retry", hub.DefaultRetry, "reconnection time that subscribers are told")
+	flags.DurationVar(&f.write, "write-timeout", hub.DefaultWriteTimeout, "how long a subscriber may take nothing before it is cut off")
+	flags.DurationVar(&f.drain, "drain-timeout", server.DefaultDrainTimeout, "how long an orderly stop may take")
+	flags.StringArrayVar(&f.origins, "allow-origin", nil, "`origin` whose pages may use the hub from a browser, such as https://example.com, or * (repeat for more)")
+	flags.BoolVar(&f.cookies, "allow-credentials", false, "let cookies come with requests from the allowed origins")
+	flags.StringVar(&f.event, "max-event", size(hub.DefaultMaxEventSize), "`bytes` of an event's data at most")
+	flags.StringVar(&f.batch, "max-batch", size(hub.DefaultMaxBatchSize), "`bytes` of a batch's body at most")
+	flags.IntVar(&f.events, "max-batch-events", hub.DefaultMaxBatchEvents, "events in a batch at most")
+	flags.IntVar(&f.topics, "max-topics", hub.DefaultMaxTopics, "topics and patterns of a request or an event at most")
+	flags.IntVar(&f.id, "max-id", hub.DefaultMaxIDSize, "bytes of an id, a type or an idempotency key at most")
+	flags.StringVar(&f.headers, "max-headers", size(hub.DefaultMaxHeaderSize), "`bytes` of a request's URL and headers at most")
+}
+
+// config checks all flags and reports everything that is wrong with them at once.
+func (f *serveFlags) config() (*server.Config, error) {
+	var wrong []string
+	note := func(flag string, err error) {
+		if err != nil {
+			wrong = append(wrong, fmt.Sprintf("--%s: %v", flag, err))
+		}
+	}
+	bytes := func(flag, value string, least int64) int64 {
+		n, err := server.ParseBytes(value)
+		if err == nil && n < least {
+			err = fmt.Errorf("%q must be %d or more", value, least)
+		}
+		note(flag, err)
+		return n
+	}
+	positive := func(flag string, ok bool) {
+		if !ok {
+			note(flag, fmt.Errorf("must be more than 0"))
+		}
+	}
+	c := &server.Config{Listen: f.listen, DrainTimeout: f.drain, HistoryBytes: bytes("history", f.history, 0)}
+	if c.HistoryBytes == 0 {
+		c.HistoryBytes = -1
+	}
+	note("listen", onThisMachine(f.listen))
+	c.Retention = hub.RetentionRules{}
+	for _, s := range f.retain {
+		rule, err := server.ParseRetain(s)
+		note("retain", err)
+		c.Retention = append(c.Retention, rule)
+	}
+	positive("retry", f.retry >= time.Millisecond)
+	positive("write-timeout", f.write > 0)
+	positive("drain-timeout", f.drain > 0)
+	positive("max-batch-events", f.events > 0)
+	positive("max-topics", f.topics > 0)
+	positive("max-id", f.id > 0)
+	if f.heartbeat <= 0 {
+		f.heartbeat = -1
+	}
+	c.Hub = hub.Options{
+		Heartbeat:        f.heartbeat,
+		Retry:            f.retry,
+		WriteTimeout:     f.write,
+		AllowedOrigins:   f.origins,
+		AllowCredentials: f.cookies,
+		Limits: hub.RequestLimits{
+			EventSize:   int(bytes("max-event", f.event, 1)),
+			BatchSize:   int(bytes("max-batch", f.batch, 1)),
+			BatchEvents: f.events,
+			Topics:      f.topics,
+			IDSize:      f.id,
+			TypeSize:    f.id,
+			HeaderSize:  int(bytes("max-headers", f.headers, 1024)),
+		},
+	}
+	note("allow-origin", c.Hub.CheckOrigins())
+	if len(wrong) > 0 {
+		return nil, usagef("%s", strings.Join(wrong, "\n          "))
+	}
+	return c, nil
+}
+
+// onThisMachine refuses addresses that others could reach: there is no authorisation
+// yet.
+func onThisMachine(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is no address such as %s", address, server.DefaultListen)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("%q can be reached from other machines, and there is no authorisation yet: listen on 127.0.0.1, and put a proxy that asks who is there in front", address)
+}
+
+// serve runs a server until the first interrupt, and says how to use it.
+func serve(ctx context.Context, std IO, cfg *server.Config, topic string) error {
+	s, err := server.New(cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(std.Out, "Open       %s/\nSubscribe  curl -N %[1]s/events/%s\nPublish    curl -d 'hello' %[1]s/events/%[2]s\n", s.URL(), topic)
+	if err := s.Run(ctx, context.Background()); err != nil {
+		return err
+	}
+	fmt.Fprintf(std.Err, "stopped\n")
+	return nil
+}
+
+// size writes a number of bytes as the flags read it.
+func size(n int64) string {
+	for _, u := range []struct {
+		name string
+		n    int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.n && n%u.n == 0 {
+			return fmt.Sprint(n/u.n, u.name)
+		}
+	}
+	return fmt.Sprint(n)
+}
