@@ -113,6 +113,8 @@ func TestMain_Help(t *testing.T) {
 		ways   [][]string
 	}{
 		{"tidewire", [][]string{nil, {"--help"}, {"-h"}, {"help"}}},
+		{"serve", [][]string{{"serve", "--help"}, {"help", "serve"}}},
+		{"demo", [][]string{{"demo", "--help"}, {"help", "demo"}}},
 		{"publish", [][]string{{"publish", "--help"}, {"help", "publish"}}},
 		{"subscribe", [][]string{{"subscribe", "--help"}, {"help", "subscribe"}}},
 		{"version", [][]string{{"version", "--help"}, {"help", "version"}}},

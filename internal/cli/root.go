@@ -12,6 +12,7 @@ import (
 // commands are all there are. Each makes its own from what it has of the world.
 var commands = []func(IO) *cobra.Command{
 	newServeCommand,
+	newDemoCommand,
 	newPublishCommand,
 	newSubscribeCommand,
 	newVersionCommand,

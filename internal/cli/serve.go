@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ Exit codes: 0 stopped by an interrupt; 1 it could not listen or serve; 2 wrong u
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), std, cfg, "hello")
+			return serve(cmd.Context(), std, cfg, "hello", nil)
 		},
 	}
 	f.add(cmd)
@@ -161,14 +162,24 @@ func onThisMachine(address string) error {
 	return fmt.Errorf("%q can be reached from other machines, and there is no authorisation yet: listen on 127.0.0.1, and put a proxy that asks who is there in front", address)
 }
 
-// serve runs a server until the first interrupt, and says how to use it.
-func serve(ctx context.Context, std IO, cfg *server.Config, topic string) error {
+// serve runs a server until the first interrupt, and says how to use it. also, if not
+// nil, runs beside it.
+func serve(ctx context.Context, std IO, cfg *server.Config, topic string, also func(context.Context)) error {
 	s, err := server.New(cfg)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(std.Out, "Open       %s/\nSubscribe  curl -N %[1]s/events/%s\nPublish    curl -d 'hello' %[1]s/events/%[2]s\n", s.URL(), topic)
-	if err := s.Run(ctx, context.Background()); err != nil {
+	var beside sync.WaitGroup
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	if also != nil {
+		beside.Go(func() { also(running) })
+	}
+	err = s.Run(ctx, context.Background())
+	stop()
+	beside.Wait()
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(std.Err, "stopped\n")

@@ -1,0 +1,74 @@
+package demo
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/tidewire/tidewire/hub"
+)
+
+// The topics of the page.
+const (
+	topicCounter  = "demo/counter"
+	topicArticles = "demo/articles"
+	topicTypes    = "demo/types"
+	topicPanel    = "demo/panel"
+)
+
+// A Demo serves the page and what the page needs. Its methods are safe for
+// concurrent use.
+type Demo struct {
+	hub    *hub.Hub
+	routes http.Handler
+
+	over chan struct{} // closed when Run ends: streams that the hub does not drain end then
+	end  sync.Once
+
+	mu      sync.Mutex
+	streams map[string]map[*stream]struct{} // the panel's, by the token of their page
+}
+
+// New returns a demo over a hub, whose events it serves as well. [Demo.Run] brings the
+// page to life.
+func New(h *hub.Hub) *Demo {
+	d := &Demo{hub: h, over: make(chan struct{}), streams: make(map[string]map[*stream]struct{})}
+	d.routes = d.newRoutes()
+	return d
+}
+
+// Retention is how much of the demo's topics a hub's Log should keep, so that a demo
+// that runs for months stays small, and a page that is loaded gets a short history.
+func Retention() hub.RetentionRules {
+	keep := func(topic string, count int64) hub.RetentionRule {
+		return hub.RetentionRule{Pattern: topic, Retention: hub.Retention{Count: count}}
+	}
+	return hub.RetentionRules{
+		keep(topicCounter, 3600), // an hour
+		keep(topicPanel, 7200),   // an hour
+		keep(topicArticles, 100),
+		keep(topicTypes, 1000),
+	}
+}
+
+// ServeHTTP serves the page at /, its own endpoints under /demo/, and the hub's HTTP
+// interface at /events.
+func (d *Demo) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.routes.ServeHTTP(w, r) }
+
+func (d *Demo) newRoutes() http.Handler {
+	mux := http.NewServeMux()
+	servePage(mux)
+	mux.HandleFunc("GET /demo/clock", d.serveClock)
+	mux.HandleFunc("GET /demo/stream", d.serveStream)
+	mux.HandleFunc("POST /demo/cut", d.serveCut)
+	own := http.NewCrossOriginProtection().Handler(mux)
+
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Not through the mux, which redirects topics with two slashes in a row.
+		if path := r.URL.Path; path == "/events" || strings.HasPrefix(path, "/events/") {
+			d.hub.ServeHTTP(w, r)
+			return
+		}
+		own.ServeHTTP(w, r)
+	})
+}
