@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // errEnded says that every topic of a cursor is closed and all is delivered.
@@ -22,13 +23,19 @@ const (
 type cursor struct {
 	hub    *Hub
 	filter Filter
+	begin  uint64 // where it started, as far as the subscriber knows
 	after  uint64 // everything up to here was handed out, or is not wanted
 	gap    *GapError
-	first  []*item         // the newest ones, where the filter asks for them
+	first  []*item         // found already, to be handed out after a gap
 	open   map[string]bool // exact topics that are not closed
 	wake   chan struct{}
-	live   bool // it reads from the hot log
-	whole  bool // it asked for what is kept, so that what is not kept is no gap
+	live   bool              // it reads from the hot log
+	whole  bool              // it asked for what is kept, so that what is not kept is no gap
+	told   map[string]uint64 // up to where each topic's removed events are told of
+
+	// Up to here it reads from the Log, which keeps to retention, even if the hot log
+	// still has it.
+	history uint64
 }
 
 // newCursor opens a subscription where the filter says. close must follow.
@@ -36,7 +43,7 @@ func (h *Hub) newCursor(ctx context.Context, f Filter) (*cursor, error) {
 	if err := h.open(); err != nil {
 		return nil, err
 	}
-	c := &cursor{hub: h, filter: f, wake: make(chan struct{}, 1), open: make(map[string]bool)}
+	c := &cursor{hub: h, filter: f, wake: make(chan struct{}, 1), open: make(map[string]bool), told: make(map[string]uint64)}
 	for _, t := range f.Topics {
 		c.open[t] = true
 	}
@@ -45,6 +52,7 @@ func (h *Hub) newCursor(ctx context.Context, f Filter) (*cursor, error) {
 		c.close()
 		return nil, err
 	}
+	c.begin = c.after
 	return c, nil
 }
 
@@ -56,6 +64,7 @@ func (c *cursor) close() {
 // start finds the place to begin.
 func (c *cursor) start(ctx context.Context) error {
 	log, from := c.hub.log, c.filter.From
+	c.history = log.Head().Seq
 	switch {
 	case from.LastEventID != "":
 		loc, err := c.hub.locate(ctx, from.LastEventID)
@@ -67,7 +76,7 @@ func (c *cursor) start(ctx context.Context) error {
 			c.lost(loc.Lost)
 		}
 	case from.Earliest:
-		c.whole = true
+		return c.askWhole(ctx)
 	case !from.Since.IsZero():
 		loc, err := log.Locate(ctx, Cursor{Since: from.Since})
 		if err != nil {
@@ -77,47 +86,83 @@ func (c *cursor) start(ctx context.Context) error {
 	case from.Last > 0:
 		return c.newest(ctx, from.Last)
 	default:
-		c.after = log.Head().Seq
+		c.after = c.history
 	}
 	return nil
 }
 
-// newest fetches the last n events that the filter wants.
+// askWhole has what is not kept now be no gap.
+func (c *cursor) askWhole(ctx context.Context) error {
+	c.whole = true
+	_, err := c.newlyLost(ctx)
+	return err
+}
+
+// newlyLost tells whether events were removed that the subscriber does not know of: a
+// gap in a long history shows on each of its pages. With patterns it is told each time.
+func (c *cursor) newlyLost(ctx context.Context) (bool, error) {
+	lost := len(c.filter.Patterns) > 0
+	for _, topic := range c.filter.Topics {
+		info, err := c.hub.log.Topic(ctx, topic)
+		if err != nil {
+			return false, fmt.Errorf("hub: topic: %w", err)
+		}
+		if info.Trimmed > max(c.after, c.told[topic]) {
+			c.told[topic] = info.Trimmed
+			lost = true
+		}
+	}
+	return lost, nil
+}
+
+// newest finds the place before the last n events that the filter wants. It counts
+// them page by page from the end, and they are read when their time comes, so that n
+// is no matter of memory.
 func (c *cursor) newest(ctx context.Context, n int) error {
-	head := c.hub.log.Head()
-	c.after = head.Seq
-	// The Log knows topics only: more events than n may have to be read.
-	for until, ask := head.Seq, n; until > 0 && len(c.first) < n; ask *= 2 {
-		page, err := c.hub.log.Read(ctx, Query{Topics: c.filter.Topics, Patterns: c.filter.Patterns, Until: until, Limit: ask, Newest: true})
+	if err := c.askWhole(ctx); err != nil {
+		return err
+	}
+	for until := c.history; until > 0; {
+		page, err := c.hub.log.Read(ctx, Query{
+			Topics: c.filter.Topics, Patterns: c.filter.Patterns,
+			Until: until, Limit: batchEvents, Newest: true,
+		})
 		if err != nil {
 			return fmt.Errorf("hub: read: %w", err)
 		}
-		var found []*item
-		for _, r := range page.Records {
-			if c.filter.selectsEvent(r.Event) {
-				found = append(found, newItem(head.Epoch, r))
+		for i := len(page.Records) - 1; i >= 0; i-- {
+			r := &page.Records[i]
+			if !c.filter.selectsEvent(r.Event) {
+				continue
+			}
+			if n--; n == 0 {
+				c.after = r.Seq - 1
+				return nil
 			}
 		}
-		c.first = append(found, c.first...)
-		if len(page.Records) < ask {
-			break
+		if len(page.Records) < batchEvents {
+			return nil
 		}
 		until = page.Records[0].Seq - 1
 	}
-	c.first = c.first[max(0, len(c.first)-n):]
 	return nil
 }
 
 // lost notes a gap, to be told before what comes next.
 func (c *cursor) lost(why Lost) {
-	if c.gap == nil && !c.whole {
+	if c.gap == nil {
 		c.gap = &GapError{Reason: why, Requested: c.filter.From.LastEventID}
 	}
 }
 
-// next returns the next events, and waits until there are any. With none it returns
-// a *GapError, after which there is more, or the final error.
-func (c *cursor) next(ctx context.Context) ([]*item, error) {
+// errIdle says that there was nothing for as long as the caller would wait.
+var errIdle = errors.New("hub: idle")
+
+// next returns the next events, and waits until there are any or idle, which may be
+// nil, fires. With none it returns a *GapError, after which there is more, errIdle, or
+// the final error.
+func (c *cursor) next(ctx context.Context, idle <-chan time.Time) ([]*item, error) {
+	waited := false
 	for {
 		select {
 		case <-c.hub.draining:
@@ -127,8 +172,13 @@ func (c *cursor) next(ctx context.Context) ([]*item, error) {
 		if batch, err := c.poll(ctx); len(batch) > 0 || err != nil {
 			return batch, err
 		}
+		if waited {
+			return nil, errIdle // and the poll has moved the cursor over what is not wanted
+		}
 		select {
 		case <-c.wake:
+		case <-idle:
+			waited = true
 		case <-ctx.Done():
 			return nil, fmt.Errorf("hub: subscription: %w", context.Cause(ctx))
 		case <-c.hub.draining:
@@ -141,12 +191,13 @@ func (c *cursor) next(ctx context.Context) ([]*item, error) {
 func (c *cursor) poll(ctx context.Context) ([]*item, error) {
 	for {
 		batch, more, err := c.step(ctx)
-		if gap := c.gap; gap != nil && err == nil {
+		if gap := c.gap; gap != nil && (err == nil || err == errEnded) {
 			resumed := c.after
 			if len(batch) > 0 {
 				resumed = batch[0].Seq - 1
 				c.first = append(batch, c.first...) // it comes after the gap
 			}
+			gap.resumed = resumed
 			gap.Resumed = Position(c.hub.log.Head().Epoch, resumed)
 			c.gap = nil
 			return nil, gap
@@ -163,6 +214,10 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 		batch, c.first = c.first, nil
 		return batch, true, nil
 	}
+	if c.after < c.history {
+		c.live = false
+		return c.catchUp(ctx)
+	}
 	size := 0
 	through, all, ok := c.hub.hot.above(c.after, func(it *item) bool {
 		if it.Kind == KindClosed {
@@ -171,7 +226,7 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 		if it.Kind != KindEvent || !c.filter.selects(&it.Record) {
 			return true
 		}
-		if it.forgot {
+		if !c.filter.selectsTopic(it.kept()) {
 			c.lost(LostExpired)
 			return true
 		}
@@ -209,9 +264,14 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 		return nil, false, fmt.Errorf("hub: read: %w", err)
 	}
 	if page.Gap {
-		c.lost(LostExpired)
+		lost, err := c.newlyLost(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		if lost && !(c.whole && len(c.filter.Patterns) > 0) {
+			c.lost(LostExpired)
+		}
 	}
-	c.whole = false
 	epoch := c.hub.log.Head().Epoch
 	for _, r := range page.Records {
 		if c.filter.selectsEvent(r.Event) {
@@ -221,6 +281,7 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 	// The Log may be behind the hot log's beginning only by what came since.
 	more = page.Through > c.after || len(page.Records) > 0
 	c.after = page.Through
+	c.whole = c.whole && c.after < c.history
 	return batch, more, nil
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"sort"
 	"sync"
 
@@ -11,8 +12,8 @@ import (
 // all who get it.
 type item struct {
 	Record
-	id      string // on the wire; "" unless it is an event
-	forgot  bool   // its topics' history was removed; set under hotLog.mu
+	id      string   // on the wire; "" unless it is an event
+	forgot  []string // those of its topics whose history was removed; under hotLog.mu
 	encoded sync.Once
 	sse     sse.Frame
 }
@@ -102,10 +103,18 @@ func (h *hotLog) skipTo(seq uint64) {
 // forget marks the events of a topic; mu is held.
 func (h *hotLog) forget(topic string) {
 	for _, it := range h.items {
-		if it.Kind == KindEvent && len(it.Topics) == 1 && it.Topics[0] == topic {
-			it.forgot = true
+		if it.Kind == KindEvent && slices.Contains(it.Topics, topic) && !slices.Contains(it.forgot, topic) {
+			it.forgot = append(it.forgot, topic)
 		}
 	}
+}
+
+// kept returns the topics under which an event can still be had.
+func (it *item) kept() []string {
+	if len(it.forgot) == 0 {
+		return it.Topics
+	}
+	return slices.DeleteFunc(slices.Clone(it.Topics), func(t string) bool { return slices.Contains(it.forgot, t) })
 }
 
 // hotPage is how many records a cursor looks at under the lock.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tidewire/tidewire/sse"
 )
@@ -67,9 +68,15 @@ func (h *Hub) servePublish(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if end {
-		p.End = endTopics(p.Events, proto.Topics)
+		if p.End = endTopics(p.Events, proto.Topics); len(p.End) == 0 {
+			return &RequestError{Problem: ProblemTopic, Field: "topic", Detail: "there is no topic to end: name one, as in /events/news"}
+		}
 	}
 	receipt, err := h.Publish(r.Context(), p)
+	var conflict *ConflictError
+	if errors.As(err, &conflict) && *p.IfNewest == "" {
+		return &RequestError{Problem: ProblemPrecondition, Field: "If-None-Match", Detail: "the topic has had events already: read on from there, and send If-Match with the newest id"}
+	}
 	if err != nil {
 		return err
 	}
@@ -192,6 +199,12 @@ func parseEvent(b []byte, proto Event) (Event, error) {
 		Retry   *float64        `json:"retry"` // in milliseconds
 		Private *bool           `json:"private"`
 	}
+	if !utf8.Valid(b) { // which the JSON package would replace
+		return Event{}, &RequestError{Problem: ProblemBody, Field: "data", Detail: "this is not UTF-8"}
+	}
+	if b[0] != '{' {
+		return Event{}, &RequestError{Problem: ProblemBody, Detail: "this is not an event as JSON: an object such as {\"data\":\"hello\"}"}
+	}
 	if err := json.Unmarshal(b, &in); err != nil {
 		var typ *json.UnmarshalTypeError
 		if errors.As(err, &typ) && typ.Field != "" {
@@ -259,8 +272,10 @@ func parseCloudEvent(body []byte, proto Event) ([]Event, error) {
 
 // relay publishes a stream of events, each as it arrives.
 func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end bool) error {
-	if r.Header.Get("Idempotency-Key") != "" || r.Header.Get("If-Match") != "" || r.Header.Get("If-None-Match") != "" {
-		return &RequestError{Problem: ProblemQuery, Field: "Idempotency-Key", Detail: "a stream is stored event by event as it arrives: Idempotency-Key and If-Match are for single events and batches"}
+	for _, name := range []string{"Idempotency-Key", "If-Match", "If-None-Match"} {
+		if r.Header.Get(name) != "" {
+			return &RequestError{Problem: ProblemQuery, Field: name, Detail: "a stream is stored event by event as it arrives: " + name + " is for single events and batches"}
+		}
 	}
 	if proto.ID != "" {
 		return &RequestError{Problem: ProblemField, Field: "id", Detail: "the events of a stream have their own ids"}
@@ -283,6 +298,9 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 		ev.Data, ev.Retry = in.Data, in.Retry
 		if in.ID != id { // an event without an id has the one before, which is not its own
 			id, ev.ID = in.ID, in.ID
+		}
+		if epoch, _, ok := parsePosition(ev.ID); ok && epoch == h.log.Head().Epoch {
+			ev.ID = "" // our own stream, piped back into us: it gets a new place
 		}
 		if in.Type != "message" {
 			ev.Type = in.Type

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -141,21 +140,21 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 		return
 	}
 	defer s.Close()
-	sent := c.after // the place that the subscriber knows of
+	sent := c.begin // the place that the subscriber knows of
+	idle := newIdleTimer(h.opt.PositionInterval)
+	defer idle.stop()
 	for {
-		if gap != nil {
-			err = s.Send(gapEvent(gap))
-		} else if len(batch) > 0 {
-			err = s.SendFrame(frames(batch)...)
+		switch err = nil; {
+		case gap != nil:
+			err, sent = s.Send(gapEvent(gap)), gap.resumed
+		case len(batch) > 0:
+			err, sent = s.SendFrame(frames(batch)...), batch[len(batch)-1].Seq
 		}
 		if err != nil {
 			return
 		}
-		if gap != nil || len(batch) > 0 {
-			sent = c.after
-		}
 		gap = nil
-		batch, err = h.nextOrIdle(s.Context(), c)
+		batch, err = c.next(s.Context(), idle.start())
 		switch {
 		case err == errIdle:
 			if c.after > sent && tellPosition(s, beat, c.position()) == nil {
@@ -174,25 +173,31 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 	}
 }
 
-// errIdle says that there was nothing to send for PositionInterval.
-var errIdle = errors.New("hub: idle")
+// An idleTimer bounds waits, one after the other.
+type idleTimer struct {
+	after time.Duration // not positive: never
+	timer *time.Timer
+}
 
-// nextOrIdle is next for a while.
-func (h *Hub) nextOrIdle(ctx context.Context, c *cursor) ([]*item, error) {
-	if h.opt.PositionInterval < 0 {
-		return c.next(ctx)
+func newIdleTimer(after time.Duration) *idleTimer { return &idleTimer{after: after} }
+
+// start returns a channel that fires when the time is over.
+func (t *idleTimer) start() <-chan time.Time {
+	switch {
+	case t.after <= 0:
+		return nil
+	case t.timer == nil:
+		t.timer = time.NewTimer(t.after)
+	default:
+		t.timer.Reset(t.after)
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, h.opt.PositionInterval, errIdle)
-	defer cancel()
-	batch, err := c.next(bounded)
-	if err != nil && ctx.Err() == nil && context.Cause(bounded) == errIdle {
-		// This moves the cursor over what is not wanted.
-		if batch, err := c.poll(ctx); len(batch) > 0 || err != nil {
-			return batch, err
-		}
-		return nil, errIdle
+	return t.timer.C
+}
+
+func (t *idleTimer) stop() {
+	if t.timer != nil {
+		t.timer.Stop()
 	}
-	return batch, err
 }
 
 func tellPosition(s *sse.Session, beat heartbeat, position string) error {
@@ -233,31 +238,41 @@ const (
 	mediaNDJSON
 )
 
-// negotiate chooses a representation (RFC 9110, section 12.5.1). Of those that are
-// asked for equally, an event stream is the first choice.
+// negotiate chooses a representation (RFC 9110, section 12.5.1): the one that is asked
+// for most, and of equals an event stream.
 func negotiate(accept []string) (media, error) {
 	if len(accept) == 0 {
 		return mediaSSE, nil
 	}
-	best, quality := mediaSSE, 0.0
-	offer := func(m media, q float64) {
-		if q > quality || q == quality && q > 0 && m < best {
-			best, quality = m, q
-		}
+	sse, ndjson := quality(accept, "text", "event-stream"), quality(accept, "application", "x-ndjson")
+	switch {
+	case sse == 0 && ndjson == 0:
+		return 0, &RequestError{Problem: ProblemNotAcceptable, Field: "Accept", Detail: "a subscription can be text/event-stream or application/x-ndjson"}
+	case ndjson > sse:
+		return mediaNDJSON, nil
 	}
+	return mediaSSE, nil
+}
+
+// quality returns how much a type is asked for: what the range says that fits it best.
+func quality(accept []string, typ, subtype string) float64 {
+	best, fit := 0.0, 0
 	for _, v := range strings.Split(strings.Join(accept, ","), ",") {
 		name, q := parseAccept(v)
+		f := 0
 		switch name {
-		case "text/event-stream", "text/*", "*/*":
-			offer(mediaSSE, q)
-		case "application/x-ndjson":
-			offer(mediaNDJSON, q)
+		case typ + "/" + subtype:
+			f = 3
+		case typ + "/*":
+			f = 2
+		case "*/*":
+			f = 1
+		}
+		if f > fit {
+			best, fit = q, f
 		}
 	}
-	if quality == 0 {
-		return 0, &RequestError{Problem: ProblemNotAcceptable, Field: "Accept", Detail: "a subscription can be text/event-stream or application/x-ndjson"}
-	}
-	return best, nil
+	return best
 }
 
 // parseAccept returns a media range and its quality.

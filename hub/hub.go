@@ -69,6 +69,7 @@ func (h *Hub) follow() {
 			if errors.As(err, &trimmed) {
 				// Cursors below read from the Log, which tells what is gone.
 				h.hot.skipTo(trimmed.Oldest - 1)
+				h.waiting.wakeAll()
 				break
 			}
 			if err != nil {

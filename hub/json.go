@@ -2,7 +2,6 @@ package hub
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -57,6 +56,8 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 	header.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
 	epoch := h.log.Head().Epoch
+	idle := newIdleTimer(h.opt.Heartbeat)
+	defer idle.stop()
 	out := []byte(nil)
 	for {
 		if gap != nil {
@@ -70,17 +71,11 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 		}
 		out, gap = out[:0], nil
 
-		ctx, cancel := r.Context(), context.CancelFunc(func() {})
-		if h.opt.Heartbeat > 0 {
-			ctx, cancel = context.WithTimeout(ctx, h.opt.Heartbeat)
-		}
 		var err error
-		batch, err = c.next(ctx)
-		idle := ctx.Err() != nil && r.Context().Err() == nil
-		cancel()
+		batch, err = c.next(r.Context(), idle.start())
 		switch {
 		case err == nil || errors.As(err, &gap):
-		case idle && len(batch) == 0:
+		case err == errIdle:
 			out = append(out, '\n')
 		case err == errEnded || errors.Is(err, ErrShutdown) || r.Context().Err() != nil:
 			return

@@ -73,8 +73,8 @@ type Group struct {
 	Key string
 	Sum [32]byte
 
-	// IfLast, if not nil, is what the first event's canonical topic must have as
-	// its newest sequence, 0 for none yet. The mark outlives the event.
+	// IfLast, if not nil, is what the Canonical topic must have as its newest
+	// sequence, 0 for none yet. The mark outlives the event.
 	IfLast *uint64
 
 	// Close closes topics, after the events. Appending to a closed topic is
@@ -83,6 +83,18 @@ type Group struct {
 
 	// Forget removes a topic's history.
 	Forget string
+}
+
+// Canonical returns the topic that a condition is about: that of the first event, or
+// the first that is closed; "" if there is none.
+func (g *Group) Canonical() string {
+	switch {
+	case len(g.Events) > 0:
+		return g.Events[0].Topics[0]
+	case len(g.Close) > 0:
+		return g.Close[0]
+	}
+	return ""
 }
 
 // A Receipt says where a group stands.

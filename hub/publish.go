@@ -29,8 +29,9 @@ type Publication struct {
 	// key with other contents is [ErrKeyReused].
 	IdempotencyKey string
 
-	// IfNewest, if not nil, is the id that the first event's canonical topic must
-	// have as its newest, "" for none yet; else a *[ConflictError].
+	// IfNewest, if not nil, is the id that the canonical topic (of the first event, or
+	// the first of End) must have as its newest, "" for none yet; else a
+	// *[ConflictError].
 	IfNewest *string
 
 	// End closes these topics after the events: nothing more can come, subscribers
@@ -81,6 +82,9 @@ func (h *Hub) group(ctx context.Context, p Publication) (*Group, error) {
 	if n := h.opt.Limits.BatchEvents; len(p.Events) > n {
 		return nil, &RequestError{Problem: ProblemTooLarge, Detail: fmt.Sprintf("%d events at once are more than %d: send several batches", len(p.Events), n)}
 	}
+	if n := h.log.Limits().Group; n > 0 && len(p.Events) > n {
+		return nil, &RequestError{Problem: ProblemTooLarge, Detail: fmt.Sprintf("%d events at once are more than the log takes, %d: send several batches", len(p.Events), n)}
+	}
 	if err := h.checkLength("Idempotency-Key", p.IdempotencyKey, h.opt.Limits.IDSize); err != nil {
 		return nil, err
 	}
@@ -88,6 +92,9 @@ func (h *Hub) group(ctx context.Context, p Publication) (*Group, error) {
 		return nil, &RequestError{Problem: ProblemField, Field: "Idempotency-Key", Detail: "an idempotency key cannot have a NUL"}
 	}
 	g := &Group{ID: rand.Text(), Key: p.IdempotencyKey, Close: unique(p.End)}
+	if n := h.opt.Limits.Topics; len(g.Close) > n {
+		return nil, &RequestError{Problem: ProblemTooManyTopics, Field: "topic", Detail: fmt.Sprintf("%d topics are more than %d", len(g.Close), n)}
+	}
 	for _, topic := range g.Close {
 		if err := CheckTopic(topic); err != nil {
 			return nil, &RequestError{Problem: ProblemTopic, Field: "topic", Detail: err.Error()}
@@ -103,10 +110,10 @@ func (h *Hub) group(ctx context.Context, p Publication) (*Group, error) {
 	if g.Key != "" {
 		g.Sum = sum(g)
 	}
-	if p.IfNewest == nil || len(g.Events) == 0 {
+	if p.IfNewest == nil {
 		return g, nil
 	}
-	info, err := h.log.Topic(ctx, g.Events[0].Topics[0])
+	info, err := h.log.Topic(ctx, g.Canonical())
 	if err != nil {
 		return nil, fmt.Errorf("hub: topic: %w", err)
 	}
@@ -141,6 +148,9 @@ func (h *Hub) checkEvent(ev *Event) error {
 	}
 	if len(ev.Data) > l.EventSize {
 		return &RequestError{Problem: ProblemTooLarge, Field: "data", Detail: fmt.Sprintf("data of %d bytes is more than %d: split it, or publish a link to it", len(ev.Data), l.EventSize)}
+	}
+	if n := h.log.Limits().Bytes; n > 0 && ev.Size() > n {
+		return &RequestError{Problem: ProblemTooLarge, Field: "data", Detail: fmt.Sprintf("an event of %d bytes is more than the log takes, %d: split it, or publish a link to it", ev.Size(), n)}
 	}
 	if !utf8.ValidString(ev.Data) {
 		return &RequestError{Problem: ProblemBody, Field: "data", Detail: "data is not UTF-8: an event stream carries text only; encode other data, as in base64"}

@@ -54,6 +54,7 @@ type GapError struct {
 	Reason    Lost   // LostExpired, LostUnknown or LostEpoch
 	Requested string // the id that was asked for; "" where no id was
 	Resumed   string // the position after which it goes on
+	resumed   uint64 // the same as a sequence
 }
 
 func (e *GapError) Error() string {
@@ -86,14 +87,20 @@ func (h *Hub) Subscribe(ctx context.Context, f Filter) iter.Seq2[Delivery, error
 		}
 		defer c.close()
 		for {
-			batch, err := c.next(ctx)
+			batch, err := c.next(ctx, nil)
 			for _, it := range batch {
+				if ctx.Err() != nil {
+					break
+				}
 				if !yield(h.delivery(it), nil) {
 					return
 				}
 			}
 			var gap *GapError
 			switch {
+			case ctx.Err() != nil:
+				yield(Delivery{}, fmt.Errorf("hub: subscription: %w", context.Cause(ctx)))
+				return
 			case errors.As(err, &gap):
 				if !yield(Delivery{}, gap) {
 					return

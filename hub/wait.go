@@ -50,16 +50,27 @@ func (w *waitIndex) wake(topics []string) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	for _, topic := range topics {
-		wakeAll(w.topics[topic])
+		wake(w.topics[topic])
 		for pattern, cursors := range w.patterns {
 			if Match(pattern, topic) {
-				wakeAll(cursors)
+				wake(cursors)
 			}
 		}
 	}
 }
 
-func wakeAll(cursors map[*cursor]struct{}) {
+// wakeAll has every cursor look.
+func (w *waitIndex) wakeAll() {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for _, index := range []map[string]map[*cursor]struct{}{w.topics, w.patterns} {
+		for _, cursors := range index {
+			wake(cursors)
+		}
+	}
+}
+
+func wake(cursors map[*cursor]struct{}) {
 	for c := range cursors {
 		select {
 		case c.wake <- struct{}{}:

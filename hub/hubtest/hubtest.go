@@ -72,7 +72,7 @@ type Harness struct {
 type Config struct {
 	Retention hub.RetentionRules
 	Now       func() time.Time // the clock of the Log; nil: the real one
-	KeyLife   time.Duration    // 0: hub.DefaultKeyLife
+	KeyLife   time.Duration    // of an idempotency key; 0: a day
 	Limits    hub.Limits       // zero fields: the Log's own
 }
 
@@ -123,6 +123,7 @@ var statements = []statement{
 	}},
 	{"04 IfLast has one winner and no false refusal", []check{
 		{"32 publishers contend", ifLastHasOneWinner},
+		{"winners are a chain", winnersAreAChain},
 		{"other topics refuse nothing", ifLastIsRefusedByItsTopicOnly},
 		{"what is compared", ifLastComparesTheNewest},
 		{"a refused group leaves nothing", refusedGroupsLeaveNothing},
@@ -164,7 +165,7 @@ var statements = []statement{
 		{"after a crash", sequencesOutliveCrash},
 		{"a restored copy is another epoch", copyIsAnotherEpoch},
 	}},
-	{"10 retention removes, and Gap tells", []check{
+	{"10 retention removes and Gap tells", []check{
 		{"count", retentionByCount},
 		{"bytes", retentionByBytes},
 		{"age", retentionByAge},
@@ -175,7 +176,7 @@ var statements = []statement{
 		{"a Tail does not leave out", tailTellsOfRemoval},
 		{"random histories", randomHistories},
 	}},
-	{"11 resume moves on, by index", []check{
+	{"11 resume moves on by index", []check{
 		{"pages", pagesAreBounded},
 		{"the newest", newestAreTheLast},
 		{"Through moves where nothing matches", throughMovesOn},
@@ -184,7 +185,7 @@ var statements = []statement{
 	}},
 	{"12 a future position", []check{
 		{"is of another order", futurePositionIsLost},
-		{"is found by a handle that lags, after Sync", futurePositionIsFoundAfterSync},
+		{"is found by a handle that lags after Sync", futurePositionIsFoundAfterSync},
 		{"is of another order after a rollback", positionIsLostAfterRollback},
 	}},
 	{"13 time never falls", []check{
@@ -198,7 +199,7 @@ var statements = []statement{
 		{"patterns", patternsMatchSegments},
 	}},
 	{"15 an outage", []check{
-		{"refuses, and is recovered from", outageIsSurvived},
+		{"refuses and is recovered from", outageIsSurvived},
 	}},
 	{"16 a slow Tail delays nobody", []check{
 		{"appends go on", slowTailDelaysNoAppend},
@@ -233,4 +234,7 @@ func (c check) on(t testing.TB, h Harness) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c.run(&run{TB: t, h: h, ctx: ctx, patience: patience})
+	if ctx.Err() != nil {
+		t.Errorf("got no end within %v", patience)
+	}
 }

@@ -2,8 +2,11 @@ package hubtest
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +14,47 @@ import (
 )
 
 func ifLastHasOneWinner(t *run) {
+	contend(t, []*probe{t.open(Config{})}, 32)
+}
+
+// contend lets publishers expect the same newest event, round by round. Whoever loses
+// must be told of the winner, which shows whether handles judge in the same order.
+func contend(t *run, ls []*probe, publishers int) {
+	expect := uint64(0)
+	for round := range 20 {
+		var mu sync.Mutex
+		var won, conflicts []uint64
+		c := t.crew()
+		c.add(publishers, func(ctx context.Context, i int) error {
+			g := group("contest", fmt.Sprintf("round %d, publisher %d", round, i))
+			g.IfLast = ref(expect)
+			r, err := ls[i%len(ls)].Append(ctx, g)
+			var conflict *hub.ConflictError
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				won = append(won, r.Sequences...)
+			case errors.As(err, &conflict):
+				conflicts = append(conflicts, conflict.Newest)
+			default:
+				return fmt.Errorf("append: %w", err)
+			}
+			return nil
+		})
+		c.wait()
+		if len(won) != 1 {
+			t.Fatalf("got winners %d where %d was the newest, want one", won, expect)
+		}
+		expect = won[0]
+		if slices.ContainsFunc(conflicts, func(newest uint64) bool { return newest != expect }) {
+			t.Fatalf("got conflicts with %d, want with the winner %d", conflicts, expect)
+		}
+	}
+}
+
+// winnersAreAChain lets publishers go on from each conflict, as they would.
+func winnersAreAChain(t *run) {
 	const publishers, wins = 32, 3
 	l := t.open(Config{})
 	var mu sync.Mutex
@@ -29,6 +73,7 @@ func ifLastHasOneWinner(t *run) {
 					return fmt.Errorf("refused because the newest is %d, which was expected", expect)
 				}
 				expect = conflict.Newest
+				runtime.Gosched()
 				continue
 			case err != nil:
 				return fmt.Errorf("append: %w", err)
@@ -42,6 +87,7 @@ func ifLastHasOneWinner(t *run) {
 			}
 			expect = r.Sequences[0]
 			won++
+			runtime.Gosched()
 		}
 		return nil
 	})
@@ -58,32 +104,33 @@ func ifLastHasOneWinner(t *run) {
 	}
 }
 
+// ifLastIsRefusedByItsTopicOnly lets other topics be written between any two appends
+// of one topic's only publisher, and at the same time.
 func ifLastIsRefusedByItsTopicOnly(t *run) {
+	const owners, others = 8, 8
 	l := t.open(Config{})
-	c := t.crew()
-	c.add(8, func(ctx context.Context, i int) error {
-		newest := uint64(0)
-		for range 50 {
+	newest := make([]uint64, owners)
+	for range 30 {
+		c := t.crew()
+		c.add(owners, func(ctx context.Context, i int) error {
 			g := group(fmt.Sprint("own/", i), "mine")
 			g.Events[0].Topics = append(g.Events[0].Topics, "shared")
-			g.IfLast = ref(newest)
+			g.IfLast = ref(newest[i])
 			r, err := l.Append(ctx, g)
 			if err != nil {
 				return fmt.Errorf("append, alone on the topic: %w", err)
 			}
-			newest = r.Sequences[0]
-		}
-		return nil
-	})
-	c.add(8, func(ctx context.Context, i int) error {
-		for range 50 {
+			newest[i] = r.Sequences[0]
+			return nil
+		})
+		c.add(others, func(ctx context.Context, i int) error {
 			if _, err := l.Append(ctx, group([]string{"shared", "noise"}[i%2], "noise")); err != nil {
 				return fmt.Errorf("plain append: %w", err)
 			}
-		}
-		return nil
-	})
-	c.wait()
+			return nil
+		})
+		c.wait()
+	}
 }
 
 func ifLastComparesTheNewest(t *run) {
@@ -120,6 +167,17 @@ func ifLastComparesTheNewest(t *run) {
 	pair := l.put(g).Sequences
 	conflicts(two, pair[0], hub.Position(epoch, pair[0]))
 
+	// A group without events is about what it closes.
+	closing := &hub.Group{ID: rand.Text(), Close: []string{"a", "b"}, IfLast: ref(two)}
+	if got := l.conflict(closing); got.Topic != "a" || got.Newest != pair[0] {
+		t.Errorf("got %+v, want topic a, newest %d", *got, pair[0])
+	}
+	if info := l.info("a"); info.Closed {
+		t.Errorf("got %+v after a conflict, want it open", info)
+	}
+	closing.IfLast = ref(pair[0])
+	l.put(closing)
+
 	unnamed := group("nobody's", "refused")
 	unnamed.IfLast = ref(seq)
 	if got := l.conflict(unnamed); got.Newest != 0 || got.NewestID != "" {
@@ -148,7 +206,7 @@ func refusedGroupsLeaveNothing(t *run) {
 	conflict.IfLast, conflict.Key = ref(seq+1), "unused"
 	closed.Events[1].Topics = []string{"b", "closed"}
 	reused.Key, reused.Sum = "used", [32]byte{1}
-	l.conflict(conflict)
+	_ = l.conflict(conflict)
 	l.refuse(closed, hub.ErrClosed)
 	l.refuse(reused, hub.ErrKeyReused)
 

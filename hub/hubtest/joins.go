@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/tidewire/tidewire/hub"
 )
@@ -27,7 +29,7 @@ func (j *join) selects(r hub.Record) bool {
 // joinsAtRandom lets readers go from Read to Tail while publishers append. Publishers
 // append one group for each token, and readers give tokens where a seam could be.
 func joinsAtRandom(t *run) {
-	const writers, readers, rounds = 4, 4, 25
+	const writers, readers, rounds = 4, 4, 40
 	l := t.open(Config{})
 	tokens, done := make(chan struct{}, 1000), make(chan struct{})
 	var left atomic.Int64
@@ -48,6 +50,21 @@ func joinsAtRandom(t *run) {
 			g.Events[0].Topics = []string{"a", "b"}
 			if _, err := l.Append(ctx, g); err != nil {
 				return fmt.Errorf("append: %w", err)
+			}
+		}
+	})
+	c.add(1, func(ctx context.Context, _ int) error {
+		// A reader that lost what it paid for must not wait for ever.
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				tokens <- struct{}{}
+			case <-done:
+				return nil
+			case <-ctx.Done():
+				return nil
 			}
 		}
 	})
@@ -116,7 +133,18 @@ func joinOnce(ctx context.Context, l hub.Log, random *rand.Rand, tokens chan<- s
 		j.seen = append(j.seen, sequences(page.Records)...)
 		j.through = page.Through
 	}
+	// Now and then wait for what the tokens buy: it is there before the Tail begins, or
+	// comes when the Tail has yielded history and is not yet live.
+	bought := func() {
+		for ctx.Err() == nil && l.Head().Seq <= j.through {
+			runtime.Gosched()
+		}
+	}
 	give(live)
+	wait := random.IntN(4)
+	if wait&1 > 0 {
+		bought()
+	}
 	after := 0
 	for batch, err := range l.Tail(ctx, j.through) {
 		if err != nil {
@@ -129,6 +157,9 @@ func joinOnce(ctx context.Context, l hub.Log, random *rand.Rand, tokens chan<- s
 			j.through = r.Seq
 		}
 		give(1)
+		if wait&2 > 0 {
+			bought()
+		}
 		if after += len(batch); after >= live {
 			break
 		}
@@ -137,16 +168,17 @@ func joinOnce(ctx context.Context, l hub.Log, random *rand.Rand, tokens chan<- s
 }
 
 func tailIsBehindRead(t *run) {
+	const rounds = 200
 	l := t.open(Config{})
 	var end atomic.Uint64
 	c := t.crew()
 	c.add(4, func(ctx context.Context, i int) error {
-		for n := range 50 {
+		for n := range rounds {
 			r, err := l.Append(ctx, group("a", "first", "second"))
 			if err != nil {
 				return fmt.Errorf("append: %w", err)
 			}
-			if i == 0 && n == 49 {
+			if i == 0 && n == rounds-1 {
 				end.Store(r.Sequences[1])
 			}
 		}
@@ -236,7 +268,10 @@ func tailEndsWithContext(t *run) {
 	cancel()
 	c := t.crew()
 	c.add(1, func(context.Context, int) error {
-		for range l.Tail(ctx, l.Head().Seq) {
+		for _, err := range l.Tail(ctx, l.Head().Seq) {
+			if !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("got %w from a Tail whose context had ended before", err)
+			}
 		}
 		return nil
 	})

@@ -178,6 +178,14 @@ func scopeOfAKey(t *run) {
 	}
 	l.repeated(keyed("a", "b", "c"), first)
 	l.repeated(keyed("c", "a", "b"), first)
+	// Without events, the topics are those that are closed.
+	closing := &hub.Group{ID: rand.Text(), Key: "key", Close: []string{"p"}}
+	receipt := l.put(closing)
+	closing.ID = rand.Text()
+	l.repeated(closing, receipt)
+	if r := l.put(&hub.Group{ID: rand.Text(), Key: "key", Close: []string{"q"}}); r.Replayed || !l.info("q").Closed {
+		t.Errorf("got %+v for closing another topic", r)
+	}
 	elsewhere := keyed("b", "c", "a")
 	elsewhere.Events[1].Topics = []string{"elsewhere"}
 	l.repeated(elsewhere, first)
@@ -214,7 +222,7 @@ func manyKeys(t *run) {
 }
 
 func lifeOfAKey(t *run) {
-	for _, life := range []struct{ set, real time.Duration }{{0, hub.DefaultKeyLife}, {time.Minute, time.Minute}} {
+	for _, life := range []struct{ set, real time.Duration }{{0, 24 * time.Hour}, {time.Minute, time.Minute}} {
 		clock := t.clock()
 		l := t.open(Config{Now: clock.Now, KeyLife: life.set})
 		g := group("a", "one")

@@ -37,7 +37,7 @@ func (r *register) fill(l *probe) {
 	r.enter(l.put(group("a", "one", "two", "three")))
 	conflict := group("a", "refused")
 	conflict.IfLast = ref(0)
-	l.conflict(conflict)
+	_ = l.conflict(conflict)
 	closing := group("a", "four")
 	closing.Close = []string{rand.Text()}
 	receipt := l.put(closing)

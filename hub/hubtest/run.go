@@ -90,13 +90,16 @@ func (c *clock) step(d time.Duration) {
 // await waits for what must happen soon.
 func (t *run) await(done <-chan struct{}, what string) {
 	t.Helper()
-	patience := time.NewTimer(t.patience)
-	defer patience.Stop()
 	select {
 	case <-done:
-	case <-patience.C:
-		t.Fatalf("waited in vain for %s", what)
+		return
+	case <-t.ctx.Done():
 	}
+	select {
+	case <-done: // what ends with its context is not in the way of what comes next
+	case <-time.After(t.patience / 10):
+	}
+	t.Fatalf("waited in vain for %s", what)
 }
 
 // A crew is goroutines that work together: the first error ends them all.
@@ -336,7 +339,7 @@ func readAll(ctx context.Context, l hub.Log, q hub.Query) ([]hub.Record, error) 
 type tailer struct {
 	t     *run
 	stop  context.CancelFunc
-	ended chan struct{}
+	ended chan struct{} // closed when the Tail has
 
 	mu      sync.Mutex
 	batches [][]hub.Record
@@ -350,10 +353,7 @@ func (p *probe) tail(after uint64) *tailer {
 	ctx, cancel := context.WithCancel(p.t.ctx)
 	t := &tailer{t: p.t, stop: cancel, ended: make(chan struct{}), more: make(chan struct{})}
 	go t.collect(ctx, p.Log, after)
-	p.t.Cleanup(func() {
-		t.stop()
-		p.t.await(t.ended, "a Tail whose context has ended")
-	})
+	p.t.Cleanup(t.finish)
 	return t
 }
 
@@ -437,6 +437,16 @@ func (t *tailer) end() error {
 	t.t.Helper()
 	t.t.await(t.ended, "a Tail that should end")
 	return t.error()
+}
+
+// finish stops the Tail.
+func (t *tailer) finish() {
+	t.stop()
+	select {
+	case <-t.ended:
+	case <-time.After(t.t.patience):
+		t.t.Fatal("a Tail does not end with its context")
+	}
 }
 
 func (t *tailer) error() error {

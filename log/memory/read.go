@@ -52,18 +52,17 @@ func (e *entry) record() hub.Record {
 	return hub.Record{Seq: e.seq, Kind: hub.KindEvent, Time: e.time, Topics: e.event.Topics, Event: e.event}
 }
 
+type topicSet map[*topic]bool
+
 // matching returns the lists of events to merge, and sets the page's gap.
 func (t *tables) matching(q *hub.Query, page *hub.Page) []*queue[*entry] {
-	seen := make(map[*topic]bool)
+	seen := make(topicSet)
 	var lists []*queue[*entry]
 	add := func(topic *topic) {
 		if seen[topic] {
 			return
 		}
 		seen[topic] = true
-		if topic.trimmed > q.After {
-			page.Gap = true
-		}
 		if topic.entries.len() > 0 {
 			lists = append(lists, &topic.entries)
 		}
@@ -76,7 +75,26 @@ func (t *tables) matching(q *hub.Query, page *hub.Page) []*queue[*entry] {
 	for _, p := range q.Patterns {
 		t.topics.match(p, add)
 	}
+	for topic := range seen {
+		page.Gap = page.Gap || topic.dead > q.After || topic.trimmed > q.After && t.orphaned(topic, q.After, seen)
+	}
 	return lists
+}
+
+// orphaned tells whether an event above a sequence is gone from a topic and not kept
+// under any other of those that are asked for.
+func (t *tables) orphaned(topic *topic, after uint64, asked topicSet) bool {
+	for i := above(&topic.orphans, after); i < topic.orphans.len(); i++ {
+		e, kept := topic.orphans.at(i), false
+		for _, name := range e.event.Topics {
+			other := t.topics.get(name)
+			kept = kept || asked[other] && other.keeps(e)
+		}
+		if !kept {
+			return true
+		}
+	}
+	return false
 }
 
 // above returns the index of the first entry with a higher sequence.

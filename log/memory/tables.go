@@ -132,10 +132,10 @@ func (t *tables) refusal(g *hub.Group) error {
 			}
 		}
 	}
-	if g.IfLast == nil || len(g.Events) == 0 {
+	name := g.Canonical()
+	if g.IfLast == nil || name == "" {
 		return nil
 	}
-	name := g.Events[0].Topics[0]
 	if info := t.info(name); info.Newest != *g.IfLast {
 		return &hub.ConflictError{Topic: name, Newest: info.Newest, NewestID: info.NewestID}
 	}
@@ -191,7 +191,11 @@ func (t *tables) trim(topic *topic) {
 	topic.bytes -= e.size
 	topic.trimmed = e.seq
 	if e.topics--; e.topics > 0 {
+		topic.orphans.push(e)
 		return
+	}
+	for _, name := range e.event.Topics {
+		t.topics.get(name).lost(e.seq)
 	}
 	t.ids.remove(e.event.ID, e.seq)
 	t.bytes -= e.size

@@ -15,7 +15,9 @@ type topic struct {
 	bytes    int64
 	newest   uint64
 	newestID string
-	trimmed  uint64 // the highest sequence removed
+	trimmed  uint64        // the highest sequence removed
+	dead     uint64        // the same of events that no other topic keeps either
+	orphans  queue[*entry] // removed here, kept under another topic, ascending
 	closed   bool
 	due      time.Time // with an age: when its oldest event came, or one before that
 	queued   bool      // in the rule's heap
@@ -25,6 +27,19 @@ func (t *topic) add(e *entry, wireID string) {
 	t.entries.push(e)
 	t.bytes += e.size
 	t.newest, t.newestID = e.seq, wireID
+}
+
+// lost notes that an event of the topic is gone for good.
+func (t *topic) lost(seq uint64) {
+	t.dead = max(t.dead, seq)
+	for t.orphans.len() > 0 && t.orphans.front().topics == 0 {
+		t.orphans.pop()
+	}
+}
+
+// keeps tells whether the topic has an entry, which must be of it.
+func (t *topic) keeps(e *entry) bool {
+	return t.entries.len() > 0 && t.entries.front().seq <= e.seq
 }
 
 // excess tells whether the oldest event must go for those after it. The newest event
