@@ -4,7 +4,8 @@ TOOL := go tool -modfile=tools/go.mod
 
 .PHONY: test lint fuzz bench
 
-# All that CI checks.
+# All that CI checks. Browser tests are skipped, by name, where Chromium or Node is
+# missing; TIDEWIRE_REQUIRE_BROWSER=1 makes that an error.
 test: lint
 	go test $(RACE) ./...
 	cd bench && go vet ./... && go test ./...
@@ -16,13 +17,17 @@ lint:
 	@test -z "$$(gofmt -l .)" || { echo "run gofmt -w on:"; gofmt -l .; exit 1; }
 	go vet ./...
 	$(TOOL) staticcheck ./...
-	$(TOOL) errcheck -exclude .errcheck ./...
+	$(TOOL) errcheck -ignoretests -exclude .errcheck ./...
 
 # Ten minutes for each fuzz target, or FUZZTIME=30s.
 FUZZTIME ?= 10m
 fuzz:
-	go test ./sse -run '^$$' -fuzz '^FuzzDecoder$$' -fuzztime $(FUZZTIME)
-	go test ./sse -run '^$$' -fuzz '^FuzzRoundTrip$$' -fuzztime $(FUZZTIME)
+	@set -e; for dir in sse hub internal/cli; do \
+		for target in $$(go test ./$$dir -list '^Fuzz' | grep '^Fuzz'); do \
+			echo "$$dir $$target"; \
+			go test ./$$dir -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \
+		done; \
+	done
 
 # Our decoder and encoder beside others', one table.
 bench:

@@ -191,6 +191,7 @@ func TestForget_WhoHadNotGotItIsToldOfAGap(t *testing.T) {
 		{"a topic", topics("a"), "gap expired, 5"},
 		{"a pattern", hub.Filter{Patterns: []string{"*"}}, "gap expired, 3, 5"},
 		{"a topic from the beginning", from(topics("a"), earliest), "gap expired, 5"},
+		{"a pattern from the beginning", from(hub.Filter{Patterns: []string{"*"}}, earliest), "gap expired, 3, 5"},
 		{"another topic too", topics("a", "b"), "gap expired, 3, 5"},
 		{"a topic that was not forgotten", topics("b"), ""},
 	}

@@ -546,7 +546,7 @@ func rulesOf(r *rand.Rand) hub.RetentionRules {
 
 func TestHub_EverySubscriberSeesWhatTheModelSays(t *testing.T) {
 	seeds := []uint64{rand.Uint64()}
-	for seed := range uint64(40) {
+	for seed := range uint64(80) {
 		seeds = append(seeds, seed)
 	}
 	for name, hot := range map[string]bool{"in memory": true, "from the log": false} {
