@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,6 +199,40 @@ func TestSource_ReconnectIsNoFailure(t *testing.T) {
 			t.Errorf("got attempt %d with %d failures, want %d with %d", a.Number, a.Failures, number+1, failures)
 		}
 	}
+}
+
+// A lateCaller is a transport that calls a function when it has the first answer, and
+// before the client gets it.
+type lateCaller struct {
+	once sync.Once
+	fn   func()
+}
+
+func (l *lateCaller) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	l.once.Do(l.fn)
+	return resp, err
+}
+
+// TestSource_ReconnectJustBeforeOpen has a good answer that is given up before
+// anybody has seen it.
+func TestSource_ReconnectJustBeforeOpen(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, hold(""), silence)
+	ready := make(chan struct{}) // src is set
+	var src *eventsource.Source
+	d := newDiary()
+	opts := d.keep(quick())
+	opts.HTTPClient = &http.Client{Transport: &lateCaller{fn: func() { <-ready; src.Reconnect() }}}
+	src = open(t, srv.URL, opts)
+	close(ready)
+	receive(t, srv.arrived, "the first request")
+	receive(t, srv.arrived, "the second request")
+	if got := src.ReadyState(); got != eventsource.StateConnecting {
+		t.Errorf("got state %v while the second request is unanswered, want connecting", got)
+	}
+	src.Close()
+	d.told(t, 0)
 }
 
 // TestSource_ReconnectCountsOnce checks that one that has been fulfilled does not

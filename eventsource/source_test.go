@@ -41,6 +41,12 @@ func TestOpen_RefusesWhatNoAttemptCouldMend(t *testing.T) {
 		{"id with NUL", good, &eventsource.Options{LastEventID: "1\x00"}},
 		{"id with DEL", good, &eventsource.Options{LastEventID: "\x7F"}},
 		{"id with a line break in the header", good, &eventsource.Options{Header: http.Header{"Last-Event-Id": {"1\r2"}}}},
+		{"id with a line break, NewRequest", "", &eventsource.Options{LastEventID: "1\n2", NewRequest: newRequest("GET", good, new(strings.Reader))}},
+		{"header with a line break", good, &eventsource.Options{Header: http.Header{"X-A": {"fine", "1\r\nX-Injected: 2"}}}},
+		{"header with NUL", good, &eventsource.Options{Header: http.Header{"X-A": {"\x00"}}}},
+		{"header name with a space", good, &eventsource.Options{Header: http.Header{"X A": {"1"}}}},
+		{"header name with a colon", good, &eventsource.Options{Header: http.Header{"X:": {"1"}}}},
+		{"header without a name", good, &eventsource.Options{Header: http.Header{"": {"1"}}}},
 		{"bad URL with NewRequest", "/x", &eventsource.Options{NewRequest: newRequest("GET", good, new(strings.Reader))}},
 	}
 	for _, tt := range tests {

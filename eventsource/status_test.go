@@ -236,6 +236,7 @@ func TestStream_ContentType(t *testing.T) {
 		{"malformed parameters", []string{"text/event-stream;;=;a=\""}, true},
 		{"parameter with a quoted comma", []string{`text/event-stream;a="b,c"`}, true},
 		{"parameter with a quoted type", []string{`text/event-stream;a="b,text/html"`}, true},
+		{"parameter with an escaped quote", []string{`text/event-stream;a="\",text/html"`}, true},
 		{"case", []string{"Text/EVENT-Stream"}, true},
 		{"outer space", []string{" \ttext/event-stream\t "}, true},
 		{"list, stream last", []string{"text/html, text/event-stream"}, true},

@@ -186,6 +186,27 @@ func TestStream_EndOfTheContext(t *testing.T) {
 	}
 }
 
+// TestStream_EndOfTheContextComesFirst ends it while further events lie in the
+// buffer.
+func TestStream_EndOfTheContextComesFirst(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t, hold("data: 1\n\ndata: 2\n\ndata: 3\n\n"))
+	ctx, cancel := context.WithCancel(bounded(t))
+	defer cancel()
+	var got []string
+	var last error
+	for ev, err := range eventsource.Stream(ctx, srv.URL, nil) {
+		if last = err; err == nil {
+			got = append(got, ev.Data)
+		}
+		cancel()
+	}
+	wantStrings(t, "data", got, "1")
+	if !errors.Is(last, context.Canceled) {
+		t.Errorf("got error %v, want context.Canceled", last)
+	}
+}
+
 // TestStream_ContextOfAnAttemptEndsWithIt checks that nothing of an attempt stays
 // with the caller's context, which may live for as long as the program does.
 func TestStream_ContextOfAnAttemptEndsWithIt(t *testing.T) {

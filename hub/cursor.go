@@ -241,7 +241,7 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 		c.live = false
 		return c.catchUp(ctx)
 	}
-	c.after = through
+	c.after, c.whole = through, false
 	if !c.live {
 		c.live = true
 		if err := c.findClosed(ctx); err != nil {
@@ -281,7 +281,7 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 	// The Log may be behind the hot log's beginning only by what came since.
 	more = page.Through > c.after || len(page.Records) > 0
 	c.after = page.Through
-	c.whole = c.whole && c.after < c.history
+	c.whole = false
 	return batch, more, nil
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -34,6 +35,10 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c, err := h.newCursor(r.Context(), f)
+	if errors.Is(err, ErrShutdown) && media == mediaSSE && r.Header.Get("Prefer") != "status" {
+		h.sendAway(w, r, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -56,6 +61,35 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 		h.streamSSE(w, r, c, beat, first, gap)
 	}
 	return nil
+}
+
+// sendAway answers a subscriber that cannot be served now: with 200, as any other status
+// would stop an EventSource for good. Programs can ask for the status instead.
+func (h *Hub) sendAway(w http.ResponseWriter, r *http.Request, why error) {
+	s, err := sse.Accept(w, r, &sse.SessionOptions{Retry: h.jitteredRetry(), Heartbeat: -1, WriteTimeout: h.opt.WriteTimeout})
+	if err != nil {
+		return // the client has gone
+	}
+	defer s.Close()
+	_ = s.Send(errorEvent(why))
+}
+
+// jitteredRetry keeps those who are sent away together from coming back together.
+func (h *Hub) jitteredRetry() time.Duration { return h.opt.Retry/2 + rand.N(h.opt.Retry) }
+
+// cutOff has a write to a subscriber fail when the hub gives up on it. stop must be
+// called before the handler returns.
+func (h *Hub) cutOff(w http.ResponseWriter) (stop func()) {
+	done := make(chan struct{})
+	unhook := context.AfterFunc(h.ctx, func() {
+		defer close(done)
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
+	})
+	return func() {
+		if !unhook() {
+			<-done
+		}
+	}
 }
 
 // filter reads what a subscriber wants.
@@ -140,6 +174,7 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 		return
 	}
 	defer s.Close()
+	defer h.cutOff(w)()
 	sent := c.begin // the place that the subscriber knows of
 	idle := newIdleTimer(h.opt.PositionInterval)
 	defer idle.stop()
@@ -162,7 +197,7 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 			}
 		case errors.Is(err, ErrShutdown):
 			// Not all at the same moment; to a client that has gone it is no matter.
-			_ = s.SendRetry(h.opt.Retry/2 + rand.N(h.opt.Retry))
+			_ = s.SendRetry(h.jitteredRetry())
 			return
 		case err != nil && !errors.As(err, &gap):
 			if err != errEnded && s.Context().Err() == nil {

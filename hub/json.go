@@ -56,6 +56,7 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 	header.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
 	epoch := h.log.Head().Epoch
+	defer h.cutOff(w)()
 	idle := newIdleTimer(h.opt.Heartbeat)
 	defer idle.stop()
 	out := []byte(nil)

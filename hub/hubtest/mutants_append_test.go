@@ -65,7 +65,7 @@ var appendingMutants = []mutant{
 	{name: "plain appends meet conflicts", check: "04/other topics refuse nothing", want: "plain append", bend: func(b *bent) {
 		var calls atomic.Int64
 		b.append = func(ctx context.Context, g *hub.Group) (hub.Receipt, error) {
-			if calls.Add(1)%100 == 0 && g.IfLast == nil {
+			if calls.Add(1)%10 == 0 && g.IfLast == nil {
 				return hub.Receipt{}, &hub.ConflictError{}
 			}
 			return b.model.Append(ctx, g)

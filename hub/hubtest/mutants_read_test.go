@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidewire/tidewire/hub"
@@ -133,9 +134,21 @@ var joiningMutants = []mutant{
 	{name: "Tail wakes before the tables are written", check: "03/nothing is yielded before Read sees it", want: "tail yields", bend: func(b *bent) {
 		var mu sync.Mutex
 		var applied hub.Head
+		var yielded atomic.Uint64
+		b.tail = func(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, error] {
+			return func(yield func([]hub.Record, error) bool) {
+				b.model.Tail(ctx, after)(func(records []hub.Record, err error) bool {
+					more := yield(records, err)
+					if len(records) > 0 {
+						yielded.Store(records[len(records)-1].Seq)
+					}
+					return more
+				})
+			}
+		}
 		b.append = func(ctx context.Context, g *hub.Group) (hub.Receipt, error) {
 			r, err := b.model.Append(ctx, g)
-			for range 20 { // the followers run
+			for i := 0; err == nil && i < 1000 && yielded.Load() < r.Sequences[0]; i++ {
 				runtime.Gosched()
 			}
 			mu.Lock()
