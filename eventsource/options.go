@@ -18,7 +18,7 @@ const (
 	DefaultMaxDelay         = 30 * time.Second
 )
 
-// Bounds of every wait between two attempts, whoever asked for it.
+// Bounds of every wait between two attempts but one that Options.Retry asks for.
 const (
 	minDelay = 10 * time.Millisecond // a server's retry: 0 must not become a hot loop
 	maxDelay = 24 * time.Hour

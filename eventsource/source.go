@@ -54,6 +54,9 @@ func Open(ctx context.Context, url string, opts *Options) (*Source, error) {
 	}
 	s.lastEventID = s.stream.lastEventID
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	// A Reconnect may have come just before OnOpen, which then told of a connection
+	// that was given up already.
+	s.stream.dialing = func() { s.setState(StateConnecting) }
 	go s.run()
 	return s, nil
 }
@@ -228,7 +231,8 @@ func (s *Source) LastEventID() string {
 
 // Reconnect drops the connection, if there is one, and connects anew at once, for
 // example because the network has changed. It is not a failure: OnError is not
-// called, and OnOpen tells when it has worked. On a closed source it does nothing.
+// called, and OnOpen tells when it has worked. A request other than GET is sent again too,
+// as that is what was asked for. On a closed source it does nothing.
 func (s *Source) Reconnect() {
 	s.mu.Lock()
 	closed := s.state == StateClosed
@@ -244,7 +248,9 @@ func (s *Source) Reconnect() {
 // Close ends the source: the request is given up, and no callback starts once
 // Close was called. It returns when the source's goroutine has ended; if a callback
 // is running, its own caller perhaps, it returns at once instead, and Done tells
-// when all is over. A second Close does nothing. It returns nil.
+// when all is over: an owner that must wait calls Close and then receives from Done. A
+// second Close does nothing. It returns nil. The HTTPClient's Transport and Jar are no
+// callbacks and must not call it.
 func (s *Source) Close() error {
 	s.mu.Lock()
 	s.stopped = true

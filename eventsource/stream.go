@@ -58,8 +58,9 @@ type stream struct {
 	retry       time.Duration // set by the server
 	hasRetry    bool
 
-	conn *connection
-	wake chan struct{} // Reconnect was called: do not wait
+	conn    *connection
+	wake    chan struct{} // Reconnect was called: do not wait
+	dialing func()        // an attempt begins; nil in Stream
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // of the request that is under way
@@ -129,6 +130,9 @@ func (s *stream) try(ctx context.Context) (MessageEvent, error) {
 func (s *stream) connect(ctx context.Context) error {
 	actx, cancel := context.WithCancelCause(ctx)
 	s.setCancel(cancel)
+	if s.dialing != nil {
+		s.dialing()
+	}
 	s.attempt.Number++
 	s.attempt.LastEventID = s.lastEventID
 	s.attempt.ReconnectionTime = s.reconnectionTime()

@@ -20,14 +20,16 @@ func ExampleHub() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer events.Close()
 	h, err := hub.New(&hub.Options{Log: events})
 	if err != nil {
 		log.Fatal(err)
 	}
 	server := httptest.NewServer(h) // or http.ListenAndServe
-	defer server.Close()
-	defer h.Shutdown(context.Background())
+	defer func() {
+		_ = h.Shutdown(context.Background()) // ends the streams
+		server.Close()
+		_ = events.Close()
+	}()
 
 	// curl -d 'Hello' http://…/events/news
 	for _, text := range []string{"Hello", "Good bye"} {
@@ -61,12 +63,14 @@ func ExampleHub_Publish() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer events.Close()
 	h, err := hub.New(&hub.Options{Log: events})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer h.Shutdown(context.Background())
+	defer func() {
+		_ = h.Shutdown(context.Background())
+		_ = events.Close()
+	}()
 
 	// Both are stored, or none; a repeat under the same key stores nothing more.
 	order := hub.Publication{
@@ -93,12 +97,14 @@ func ExampleHub_Subscribe() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer events.Close()
 	h, err := hub.New(&hub.Options{Log: events})
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer h.Shutdown(context.Background())
+	defer func() {
+		_ = h.Shutdown(context.Background())
+		_ = events.Close()
+	}()
 
 	_, err = h.Publish(context.Background(), hub.Publication{
 		Events: []hub.Event{

@@ -15,7 +15,8 @@ const allowedMethods = "GET, HEAD, POST, DELETE, OPTIONS"
 
 // ServeHTTP serves the HTTP interface: GET, HEAD, POST, DELETE and OPTIONS on
 // /events/{topic} and /events?topic=…, where a topic may contain slashes and is
-// percent-decoded once. Mount it elsewhere with [http.StripPrefix].
+// percent-decoded once. Mount it elsewhere with [http.StripPrefix], and not under an
+// [http.ServeMux] if topics have // in them, which that redirects.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.routes.ServeHTTP(w, r) }
 
 func (h *Hub) newRoutes() http.Handler {

@@ -420,6 +420,7 @@ func TestPOST_Conditions(t *testing.T) {
 // TestPOST_WhenTheLogCannot says what a publisher is told when nothing is wrong with
 // its request.
 func TestPOST_WhenTheLogCannot(t *testing.T) {
+	t.Parallel() // the hub repeats for a second what the log is not sure of
 	tests := []struct {
 		err     error
 		problem hub.Problem

@@ -103,6 +103,7 @@ func TestHTTP_Limits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // a server lingers for a while where it did not read the body
 			log := newLog(t, nil)
 			h := newHub(t, hub.Options{Log: log, Limits: limits})
 			s := serve(t, h)

@@ -3,7 +3,6 @@ package hub_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"iter"
 	"net"
@@ -353,15 +352,6 @@ func (s *stream) datas(n int) string {
 
 // close ends the subscription from the subscriber's side.
 func (s *stream) close() { _ = s.Body.Close() }
-
-// numbered returns "prefix1", "prefix2", … as one text.
-func numbered(prefix string, from, to int) string {
-	var all []string
-	for i := from; i <= to; i++ {
-		all = append(all, fmt.Sprint(prefix, i))
-	}
-	return strings.Join(all, ", ")
-}
 
 // A rawConn is a connection on which a test writes and reads what it likes.
 type rawConn struct {
