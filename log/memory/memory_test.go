@@ -19,6 +19,7 @@ var harness = hubtest.Harness{
 	Open: func(t testing.TB, c hubtest.Config) hub.Log {
 		return open(t, &memory.Options{Retention: c.Retention, Now: c.Now, KeyLife: c.KeyLife, Limits: c.Limits, TailBytes: 4 << 20})
 	},
+	Operations: func(hub.Log) int64 { return memory.Looked.Load() },
 }
 
 func TestLog(t *testing.T) { hubtest.TestLog(t, harness) }

@@ -99,8 +99,14 @@ func (t *tables) orphaned(topic *topic, after uint64, asked topicSet) bool {
 
 // above returns the index of the first entry with a higher sequence.
 func above(list *queue[*entry], seq uint64) int {
-	return sort.Search(list.len(), func(i int) bool { return list.at(i).seq > seq })
+	return sort.Search(list.len(), func(i int) bool {
+		look()
+		return list.at(i).seq > seq
+	})
 }
+
+// look is called for each entry that reading looks at; a test counts them.
+var look = func() {}
 
 // newest returns the last limit events after a sequence and up to another.
 func newest(lists []*queue[*entry], after, until uint64, limit int) []hub.Record {
@@ -147,6 +153,7 @@ func newMerge(lists []*queue[*entry], after uint64) *merge {
 // next returns the next entry, nil after the last.
 func (m *merge) next() *entry {
 	for len(m.cursors) > 0 {
+		look()
 		c := &m.cursors[0]
 		e := c.entry()
 		if c.i++; c.i == c.list.len() {
