@@ -29,9 +29,12 @@ type cursor struct {
 	first  []*item         // found already, to be handed out after a gap
 	open   map[string]bool // exact topics that are not closed
 	wake   chan struct{}
-	live   bool              // it reads from the hot log
-	whole  bool              // it asked for what is kept, so that what is not kept is no gap
-	told   map[string]uint64 // up to where each topic's removed events are told of
+	live   bool // it reads from the hot log
+
+	// What it knows to be removed: up to where in each topic, and, where there are
+	// patterns, how many events in all.
+	told    map[string]uint64
+	removed int64
 
 	// Up to here it reads from the Log, which keeps to retention, even if the hot log
 	// still has it.
@@ -93,15 +96,19 @@ func (c *cursor) start(ctx context.Context) error {
 
 // askWhole has what is not kept now be no gap.
 func (c *cursor) askWhole(ctx context.Context) error {
-	c.whole = true
-	_, err := c.newlyLost(ctx)
+	page, err := c.hub.log.Read(ctx, Query{Topics: c.filter.Topics, Patterns: c.filter.Patterns, Limit: 1})
+	if err != nil {
+		return fmt.Errorf("hub: read: %w", err)
+	}
+	_, err = c.newlyLost(ctx, page.Removed)
 	return err
 }
 
 // newlyLost tells whether events were removed that the subscriber does not know of: a
-// gap in a long history shows on each of its pages. With patterns it is told each time.
-func (c *cursor) newlyLost(ctx context.Context) (bool, error) {
-	lost := len(c.filter.Patterns) > 0
+// gap in a long history shows on each of its pages.
+func (c *cursor) newlyLost(ctx context.Context, removed int64) (bool, error) {
+	lost := len(c.filter.Patterns) > 0 && removed > c.removed
+	c.removed = removed
 	for _, topic := range c.filter.Topics {
 		info, err := c.hub.log.Topic(ctx, topic)
 		if err != nil {
@@ -241,7 +248,7 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 		c.live = false
 		return c.catchUp(ctx)
 	}
-	c.after, c.whole = through, false
+	c.after = through
 	if !c.live {
 		c.live = true
 		if err := c.findClosed(ctx); err != nil {
@@ -264,11 +271,11 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 		return nil, false, fmt.Errorf("hub: read: %w", err)
 	}
 	if page.Gap {
-		lost, err := c.newlyLost(ctx)
+		lost, err := c.newlyLost(ctx, page.Removed)
 		if err != nil {
 			return nil, false, err
 		}
-		if lost && !(c.whole && len(c.filter.Patterns) > 0) {
+		if lost {
 			c.lost(LostExpired)
 		}
 	}
@@ -281,7 +288,6 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 	// The Log may be behind the hot log's beginning only by what came since.
 	more = page.Through > c.after || len(page.Records) > 0
 	c.after = page.Through
-	c.whole = false
 	return batch, more, nil
 }
 

@@ -32,12 +32,12 @@ type Log interface {
 
 	// Tail yields all records above after, groups unbroken, in order, from history
 	// into live without a seam, until ctx ends or the Log closes. Nothing is yielded
-	// before Read sees it. If after is below what is kept, it yields a
-	// *[TrimmedError]. An error comes last. One call a hub is what it is made for.
+	// before Read sees it. A Log keeps a window of the newest records for it, whatever
+	// retention removes; if after is below that, it yields a *[TrimmedError]. An error comes last. One call a hub is what it is made for.
 	Tail(ctx context.Context, after uint64) iter.Seq2[[]Record, error]
 
 	// Locate turns a position, a publisher's id (its first use) or a time into a
-	// sequence, by index.
+	// sequence, by index. For a position above Head, Sync must come first.
 	Locate(ctx context.Context, c Cursor) (Location, error)
 
 	// Topic returns what is known of a topic, in constant time. A topic that nobody
@@ -68,7 +68,7 @@ type Group struct {
 	Events []Event
 
 	// Key is the publisher's Idempotency-Key, "" for none, scoped to the topics of
-	// the first event. Sum tells another body under the same key ([ErrKeyReused])
+	// the first event, or to those closed if there is none. Sum tells another body under the same key ([ErrKeyReused])
 	// from a repeat, whose Receipt is the first one's, Replayed.
 	Key string
 	Sum [32]byte
@@ -145,6 +145,10 @@ type Page struct {
 	// Gap says that something that matched above After has been removed. It is never
 	// missed, and for exact topics never invented.
 	Gap bool
+
+	// Removed is how many events have ever been removed from the topics that match. It
+	// tells a gap that was there on the page before from a new one.
+	Removed int64
 }
 
 // A Cursor says where to begin. The first of Epoch, ID and Since that is set counts.

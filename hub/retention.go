@@ -6,7 +6,7 @@ import "time"
 type Retention struct {
 	Age   time.Duration // of an event; 0: any
 	Count int64         // events of a topic; 0: any
-	Bytes int64         // of a topic's events, by Size; 0: any
+	Bytes int64         // of a topic's events, by Size; 0: any. The newest stays, however large
 }
 
 // A RetentionRule says how much is kept of the topics that match a pattern.

@@ -76,6 +76,7 @@ func (t *tables) matching(q *hub.Query, page *hub.Page) []*queue[*entry] {
 		t.topics.match(p, add)
 	}
 	for topic := range seen {
+		page.Removed += topic.removed
 		page.Gap = page.Gap || topic.dead > q.After || topic.trimmed > q.After && t.orphaned(topic, q.After, seen)
 	}
 	return lists

@@ -190,6 +190,7 @@ func (t *tables) trim(topic *topic) {
 	e := topic.entries.pop()
 	topic.bytes -= e.size
 	topic.trimmed = e.seq
+	topic.removed++
 	if e.topics--; e.topics > 0 {
 		topic.orphans.push(e)
 		return

@@ -16,6 +16,7 @@ type topic struct {
 	newest   uint64
 	newestID string
 	trimmed  uint64        // the highest sequence removed
+	removed  int64         // how many were
 	dead     uint64        // the same of events that no other topic keeps either
 	orphans  queue[*entry] // removed here, kept under another topic, ascending
 	closed   bool
