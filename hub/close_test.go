@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -114,6 +115,25 @@ func TestClosedTopic_FilteredEventsDoNotKeepItOpen(t *testing.T) {
 		want(t, "live", live, "1, end")
 		want(t, "later", read(t, h, from(f, earliest)), "1, end")
 		want(t, "from now on", read(t, h, f), "end")
+	})
+}
+
+// TestClosedTopic_AnEventThatComesWithTheEndIsNotLost has a topic get its last event and
+// be closed just when a new subscriber asks the log whether it is.
+func TestClosedTopic_AnEventThatComesWithTheEndIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &spyLog{Log: newLog(t, nil)}
+		h := newHub(t, hub.Options{Log: log})
+		var once sync.Once
+		log.topic = func(context.Context, string) (bool, error) {
+			once.Do(func() {
+				if _, err := h.Publish(t.Context(), hub.Publication{Events: []hub.Event{event("a", "1")}, End: []string{"a"}}); err != nil {
+					t.Error(err)
+				}
+			})
+			return false, nil
+		}
+		want(t, "from now on", read(t, h, topics("a")), "1, end")
 	})
 }
 

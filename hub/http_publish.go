@@ -281,7 +281,8 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 		return &RequestError{Problem: ProblemField, Field: "id", Detail: "the events of a stream have their own ids"}
 	}
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{}) // a stream takes as long as it takes
+	_ = rc.SetReadDeadline(time.Time{})  // a stream takes as long as it takes,
+	_ = rc.SetWriteDeadline(time.Time{}) // and is answered after it
 	ctx := r.Context()
 	var a batchAnswer
 	id := ""

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tidewire/tidewire/hub"
@@ -231,6 +232,33 @@ func TestPOST_AStreamIsRelayedAsItArrives(t *testing.T) {
 			t.Errorf("got topics %q, want a and b", ev.Topics)
 		}
 	}
+}
+
+// TestPOST_AStreamOutlivesTheServersTimeouts has a publisher that sends an event an
+// hour, under synctest.
+func TestPOST_AStreamOutlivesTheServersTimeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newLog(t, nil)
+		s := serveInBubble(t, newHub(t, hub.Options{Log: log}))
+		body, w := io.Pipe()
+		go func() {
+			defer func() { _ = w.Close() }()
+			for i := range 5 {
+				time.Sleep(time.Hour) // synctest's
+				if _, err := fmt.Fprintf(w, "data: %d\n\n", i); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		resp, err := s.Do(s.request("POST", "/events/a", body, "Content-Type: text/event-stream"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if got := len(stored(t, log)); resp.StatusCode != http.StatusCreated || got != 5 {
+			t.Errorf("got %s and %d events, want 201 and 5", resp.Status, got)
+		}
+	})
 }
 
 // TestPOST_AStreamThatGoesWrong tells how far it came.

@@ -96,7 +96,8 @@ func TestSSE_FirstBytesComeAtOnce(t *testing.T) {
 }
 
 func TestNDJSON_Lines(t *testing.T) {
-	log := newLog(t, &memory.Options{Now: (&clock{noon.Add(123456789)}).time})
+	east := time.FixedZone("", 2*60*60)
+	log := newLog(t, &memory.Options{Now: (&clock{noon.Add(123456789).In(east)}).time})
 	h := newHub(t, hub.Options{Log: log})
 	s := serve(t, h)
 	epoch := log.Head().Epoch

@@ -139,6 +139,7 @@ func read(t testing.TB, h *hub.Hub, f hub.Filter) *reader {
 // waiting for it.
 func (r *reader) take() (step, bool) {
 	if !r.asked {
+		synctest.Wait() // the hub has everything that was published
 		r.ask <- struct{}{}
 		r.asked = true
 	}
@@ -227,11 +228,11 @@ func clientOf(t testing.TB, srv *httptest.Server, transport *http.Transport) *se
 }
 
 // serveInBubble serves a handler on a network in memory, so that time is that of
-// testing/synctest.
+// testing/synctest, and with timeouts that are none of a stream's concern.
 func serveInBubble(t testing.TB, h http.Handler) *server {
 	t.Helper()
 	l := memnet.Listen()
-	srv := &http.Server{Handler: h}
+	srv := &http.Server{Handler: h, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	t.Cleanup(func() {
