@@ -43,7 +43,7 @@ func long() bool { return os.Getenv("TIDEWIRE_LONG") == "1" }
 func TestLoad_ClientsThatDropAndResumeLoseNothing(t *testing.T) {
 	const (
 		rate       = 1000 // publishes a second
-		publishers = 4
+		publishers = 16
 		clients    = 50
 		topics     = 5
 		tick       = 10 * time.Millisecond

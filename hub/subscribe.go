@@ -116,7 +116,9 @@ func (h *Hub) Subscribe(ctx context.Context, f Filter) iter.Seq2[Delivery, error
 }
 
 func (h *Hub) delivery(it *item) Delivery {
-	return Delivery{Event: *it.Event, ID: it.id, Position: Position(h.log.Head().Epoch, it.Seq), Time: it.Time}
+	d := Delivery{Event: *it.Event, ID: it.id, Position: Position(h.log.Head().Epoch, it.Seq), Time: it.Time}
+	d.Topics = slices.Clone(d.Topics) // the event is shared
+	return d
 }
 
 // checkFilter says what is wrong with a filter.
