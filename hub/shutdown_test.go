@@ -40,6 +40,9 @@ func TestShutdown_StreamsEndCleanly(t *testing.T) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
 	}
+	if got := lines.read(1); got != "{" { // it has the event before the end comes
+		t.Fatalf("NDJSON: got %q, want an object", got)
+	}
 	shutdown(t, h)
 	times := make(map[int]bool)
 	for _, st := range open {
