@@ -12,6 +12,7 @@ import (
 // A connection is one answer that is being read.
 type connection struct {
 	resp   *http.Response
+	body   *watchedReader
 	dec    *sse.Decoder
 	origin string
 	opened time.Time
@@ -37,9 +38,11 @@ func dial(ctx context.Context, cancel context.CancelCauseFunc, c *http.Client, r
 		cancel(nil)
 		return nil, resp, err
 	}
+	body := &watchedReader{r: resp.Body, watch: watch}
 	return &connection{
 		resp:   resp,
-		dec:    sse.NewDecoder(&watchedReader{resp.Body, watch}, opts),
+		body:   body,
+		dec:    sse.NewDecoder(body, opts),
 		origin: origin(resp.Request.URL),
 		opened: time.Now(),
 		cancel: cancel,
@@ -101,11 +104,15 @@ func (w *watchdog) stop() {
 // A watchedReader runs the watchdog while it reads, and not while the application
 // deals with what was read.
 type watchedReader struct {
-	r     io.Reader
-	watch *watchdog
+	r      io.Reader
+	watch  *watchdog
+	before func() // called before each Read; may be nil
 }
 
 func (r *watchedReader) Read(p []byte) (int, error) {
+	if r.before != nil {
+		r.before()
+	}
 	r.watch.start()
 	defer r.watch.stop()
 	return r.r.Read(p)

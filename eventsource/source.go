@@ -57,6 +57,7 @@ func Open(ctx context.Context, url string, opts *Options) (*Source, error) {
 	// A Reconnect may have come just before OnOpen, which then told of a connection
 	// that was given up already.
 	s.stream.dialing = func() { s.setState(StateConnecting) }
+	s.stream.idIs = s.setLastEventID
 	go s.run()
 	return s, nil
 }
@@ -91,6 +92,16 @@ func (s *Source) dispatch(ev MessageEvent) {
 			s.lastEventID = ev.ID
 			return !l.removed
 		})
+	}
+}
+
+// setLastEventID notes an id that may have come without an event. Those before it have
+// all been dealt with.
+func (s *Source) setLastEventID(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over() {
+		s.lastEventID = id
 	}
 }
 
@@ -221,8 +232,9 @@ func (s *Source) ReadyState() State {
 	return s.state
 }
 
-// LastEventID returns the id of the last event that was handed out: what to give
-// to Options.LastEventID to go on from there another time.
+// LastEventID returns the id of the last event that was handed out, or one that the
+// server has sent alone after it, as it does where nothing else comes: what to give to
+// Options.LastEventID to go on from there another time.
 func (s *Source) LastEventID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tidewire/tidewire/eventsource"
@@ -383,6 +384,55 @@ func TestSource_LastEventID(t *testing.T) {
 	wantDone(t, src, eventsource.ErrNoContent)
 	if got := src.LastEventID(); got != "" {
 		t.Errorf("got LastEventID %q, want none", got)
+	}
+}
+
+// TestSource_LastEventIDOfABlockWithoutData has a server that tells where the client
+// stands and has no event for it, in the ways in which a stream can go on from there.
+func TestSource_LastEventIDOfABlockWithoutData(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, text string
+		want       string
+	}{
+		{"alone", "id: 9\n\n", "9"},
+		{"after retry", "retry: 10\nid: 9\n\n", "9"},
+		{"after an event", "id: 1\ndata: x\n\nid: 9\n\n", "9"},
+		{"with a type", "id: 1\ndata: x\n\nevent: t\nid: 9\n\n", "9"},
+		{"empty", "id: 1\ndata: x\n\nid\n\n", ""},
+		{"before an event without one", "id: 9\n\ndata: x\n\n", "9"},
+		{"before half an event", "id: 9\n\nid: 10\ndata: x\n", "9"},
+		{"not finished", "id: 1\ndata: x\n\nid: 9\n", "1"},
+	}
+	for _, strict := range []bool{false, true} {
+		for _, tt := range tests {
+			t.Run(fmt.Sprintf("%s/strict=%t", tt.name, strict), func(t *testing.T) {
+				bubble(t, func(t *testing.T, s *script, c *http.Client) {
+					src := open(t, memURL, &eventsource.Options{HTTPClient: c, StrictSpec: strict})
+					defer src.Close()
+					synctest.Wait()
+					if got := src.LastEventID(); got != tt.want {
+						t.Errorf("while the stream is open: got %q, want %q", got, tt.want)
+					}
+					src.Reconnect()
+					synctest.Wait()
+					if got := src.LastEventID(); got != tt.want {
+						t.Errorf("when it is over: got %q, want %q", got, tt.want)
+					}
+					if got, _ := s.wantCalls(t, 2)[1].id(); got != tt.want {
+						t.Errorf("got Last-Event-ID %q, want %q", got, tt.want)
+					}
+				}, hold(tt.text), silence)
+				bubble(t, func(t *testing.T, _ *script, c *http.Client) {
+					src := open(t, memURL, &eventsource.Options{HTTPClient: c, StrictSpec: strict})
+					defer src.Close()
+					time.Sleep(time.Hour) // synctest's
+					if got := src.LastEventID(); got != tt.want {
+						t.Errorf("of a stream that ended at once: got %q, want %q", got, tt.want)
+					}
+				}, events(tt.text), silence)
+			})
+		}
 	}
 }
 

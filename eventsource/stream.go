@@ -59,8 +59,9 @@ type stream struct {
 	hasRetry    bool
 
 	conn    *connection
-	wake    chan struct{} // Reconnect was called: do not wait
-	dialing func()        // an attempt begins; nil in Stream
+	wake    chan struct{}   // Reconnect was called: do not wait
+	dialing func()          // an attempt begins; nil in Stream
+	idIs    func(id string) // what the last event id is after all that has come; nil in Stream
 
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // of the request that is under way
@@ -112,6 +113,7 @@ func (s *stream) try(ctx context.Context) (MessageEvent, error) {
 	ev, err := s.conn.next()
 	s.lastEventID = s.conn.dec.LastEventID()
 	if err != nil {
+		s.tellID()
 		if time.Since(s.conn.opened) >= s.opt.MaxDelay {
 			s.attempt.Failures = 0
 		}
@@ -149,7 +151,19 @@ func (s *stream) connect(ctx context.Context) error {
 		OnComment:    s.opt.OnComment,
 		OnRetry:      func(t time.Duration) { s.retry, s.hasRetry = t, true },
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	// The decoder asks for more when it has taken all that is there: an id that came
+	// alone (standard section 9.2.6) counts now.
+	s.conn.body.before = s.tellID
+	return nil
+}
+
+func (s *stream) tellID() {
+	if s.idIs != nil {
+		s.idIs(s.conn.dec.LastEventID())
+	}
 }
 
 // setCancel makes Reconnect end the request that is about to start. A Reconnect

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/log/memory"
@@ -238,6 +239,64 @@ func TestForget_WhoHadNotGotItIsToldOfAGap(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestForget_ReturnsWhenNobodyGetsItAnyMore has a hub that learns late of what its log
+// has done, and a subscriber who reads from the hub's memory.
+func TestForget_ReturnsWhenNobodyGetsItAnyMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &spyLog{Log: newLog(t, nil)}
+		hold := log.holdTail()
+		h := newHub(t, hub.Options{Log: log})
+		r := read(t, h, topics("a"))
+		r.take()
+		publish(t, h, event("a", "1"))
+		r.take()
+		publish(t, h, event("a", "secret")) // which the subscriber has not asked for yet
+		synctest.Wait()
+		hold(true)
+		publish(t, h, event("b", ""))
+		synctest.Wait() // with which the hub is held up
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		if err := h.Forget(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Minute {
+			t.Errorf("got %v after %v, want the context's end", err, time.Since(began))
+		}
+		forgot := make(chan error, 1)
+		go func() { forgot <- h.Forget(t.Context(), "a") }()
+		synctest.Wait()
+		select {
+		case err := <-forgot:
+			t.Fatalf("got %v while the secret could still be read", err)
+		default:
+		}
+		hold(false)
+		if err := <-forgot; err != nil {
+			t.Fatal(err)
+		}
+		if s, ok := r.take(); !ok || s.String() != "gap expired" {
+			t.Errorf("got %v, %v, want a gap", s, ok)
+		}
+
+		// The hub's own end counts too.
+		hold(true)
+		publish(t, h, event("b", ""))
+		synctest.Wait()
+		go func() { forgot <- h.Forget(t.Context(), "a") }()
+		synctest.Wait()
+		r.stop()
+		down := make(chan error, 1)
+		go func() { down <- h.Shutdown(t.Context()) }()
+		if err := <-forgot; !errors.Is(err, hub.ErrShutdown) {
+			t.Errorf("got %v, want ErrShutdown", err)
+		}
+		hold(false)
+		if err := <-down; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestForget_AnEventOfTwoTopics has an event of two topics, of which one, or both, are

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	allowedHeaders = "Content-Type, Authorization, Last-Event-ID, Idempotency-Key, If-Match, If-None-Match, Cache-Control, " +
+	allowedHeaders = "Content-Type, Authorization, Last-Event-ID, Idempotency-Key, If-Match, If-None-Match, Cache-Control, Prefer, " +
 		"Tidewire-Type, Tidewire-Id, Tidewire-Retry, Tidewire-Private, Tidewire-End"
 	exposedHeaders = "Idempotency-Replayed, Retry-After, Tidewire-Newest-Id, Tidewire-Oldest-Id, Tidewire-Count, Tidewire-Closed"
 )

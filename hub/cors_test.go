@@ -74,7 +74,8 @@ func TestCORS(t *testing.T) {
 				{"DELETE", "/events/b", "", 204, nil},
 				{"OPTIONS", "/events/a", "", 204, nil},
 				{"OPTIONS", "/events/a", "", 204, preflight},
-				{"PUT", "/events/a", "", 405, nil},
+				{"PUT", "/events/b", "x", 201, nil},
+				{"PATCH", "/events/a", "", 405, nil},
 			} {
 				before := tt.opts.Log.Head()
 				got := s.head(r.method, r.path, r.body, slices.Concat(r.headers, tt.headers)...)
@@ -141,13 +142,13 @@ func TestCORS_APreflightAllowsWhatTheInterfaceHas(t *testing.T) {
 	s := serve(t, newHub(t, hub.Options{AllowedOrigins: []string{"https://page.example"}}))
 	got := s.call("OPTIONS", "/events/a", "", "Origin: https://page.example", "Access-Control-Request-Method: DELETE")
 	split := func(name string) []string { return strings.Split(strings.ToLower(got.Header.Get(name)), ", ") }
-	for _, name := range []string{"content-type", "last-event-id", "cache-control", "authorization", "idempotency-key", "if-match", "if-none-match",
+	for _, name := range []string{"content-type", "last-event-id", "cache-control", "prefer", "authorization", "idempotency-key", "if-match", "if-none-match",
 		"tidewire-type", "tidewire-id", "tidewire-retry", "tidewire-private", "tidewire-end"} {
 		if !slices.Contains(split("Access-Control-Allow-Headers"), name) {
 			t.Errorf("%s is not allowed", name)
 		}
 	}
-	for _, method := range []string{"get", "head", "post", "delete"} {
+	for _, method := range []string{"get", "head", "post", "put", "delete"} {
 		if !slices.Contains(split("Access-Control-Allow-Methods"), method) {
 			t.Errorf("%s is not allowed", method)
 		}

@@ -23,13 +23,13 @@ const (
 type cursor struct {
 	hub    *Hub
 	filter Filter
-	begin  uint64 // where it started, as far as the subscriber knows
 	after  uint64 // everything up to here was handed out, or is not wanted
 	gap    *GapError
 	first  []*item         // found already, to be handed out after a gap
 	open   map[string]bool // exact topics that are not closed
 	wake   chan struct{}
-	live   bool // it reads from the hot log
+	live   bool   // it reads from the hot log
+	place  *place // of a subscriber that is told its position
 
 	// What it knows to be removed: up to where in each topic, and, where there are
 	// patterns, how many events in all.
@@ -55,7 +55,6 @@ func (h *Hub) newCursor(ctx context.Context, f Filter) (*cursor, error) {
 		c.close()
 		return nil, err
 	}
-	c.begin = c.after
 	return c, nil
 }
 
@@ -129,13 +128,20 @@ func (c *cursor) newest(ctx context.Context, n int) error {
 	if err := c.askWhole(ctx); err != nil {
 		return err
 	}
-	for until := c.history; until > 0; {
+	limit := batchEvents
+	if len(c.filter.Types) == 0 {
+		limit = min(n, limit) // most of them are wanted
+	}
+	for until := c.history; until > 0; limit = batchEvents {
 		page, err := c.hub.log.Read(ctx, Query{
 			Topics: c.filter.Topics, Patterns: c.filter.Patterns,
-			Until: until, Limit: batchEvents, Newest: true,
+			Until: until, Limit: limit, Bytes: batchBytes, Newest: true,
 		})
 		if err != nil {
 			return fmt.Errorf("hub: read: %w", err)
+		}
+		if len(page.Records) == 0 {
+			return nil
 		}
 		for i := len(page.Records) - 1; i >= 0; i-- {
 			r := &page.Records[i]
@@ -146,9 +152,6 @@ func (c *cursor) newest(ctx context.Context, n int) error {
 				c.after = r.Seq - 1
 				return nil
 			}
-		}
-		if len(page.Records) < batchEvents {
-			return nil
 		}
 		until = page.Records[0].Seq - 1
 	}
@@ -166,8 +169,8 @@ func (c *cursor) lost(why Lost) {
 var errIdle = errors.New("hub: idle")
 
 // next returns the next events, and waits until there are any or idle, which may be
-// nil, fires. With none it returns a *GapError, after which there is more, errIdle, or
-// the final error.
+// nil, fires, or the place nears the end of history. With none it returns a *GapError,
+// after which there is more, errIdle, or the final error.
 func (c *cursor) next(ctx context.Context, idle <-chan time.Time) ([]*item, error) {
 	waited := false
 	for {
@@ -186,6 +189,8 @@ func (c *cursor) next(ctx context.Context, idle <-chan time.Time) ([]*item, erro
 		case <-c.wake:
 		case <-idle:
 			waited = true
+		case <-c.place.look():
+			waited = c.place.nears(ctx, c.hub.log)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("hub: subscription: %w", context.Cause(ctx))
 		case <-c.hub.draining:
@@ -230,7 +235,11 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 		if it.Kind == KindClosed {
 			delete(c.open, it.Topics[0])
 		}
-		if it.Kind != KindEvent || !c.filter.selects(&it.Record) {
+		if it.Kind != KindEvent || !c.filter.selectsTopic(it.Topics) {
+			return true
+		}
+		if !c.filter.selectsEvent(it.Event) {
+			c.place.pass(&c.filter, &it.Record)
 			return true
 		}
 		if !c.filter.selectsTopic(it.kept()) {
@@ -281,9 +290,11 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 	}
 	epoch := c.hub.log.Head().Epoch
 	for _, r := range page.Records {
-		if c.filter.selectsEvent(r.Event) {
-			batch = append(batch, newItem(epoch, r))
+		if !c.filter.selectsEvent(r.Event) {
+			c.place.pass(&c.filter, &r)
+			continue
 		}
+		batch = append(batch, newItem(epoch, r))
 	}
 	// The Log may be behind the hot log's beginning only by what came since.
 	more = page.Through > c.after || len(page.Records) > 0

@@ -72,6 +72,9 @@ func FuzzPublishBody(f *testing.F) {
 		{"application/x-ndjson", `{"topics":["a","b"],"data":"\r\n\r"}` + "\r\n\n" + `{"id":"é 1","data":null}`},
 		{"application/x-ndjson", `{"retry":1e300}`},
 		{"application/x-ndjson", `{"data":"\ud800"}`},
+		{"application/x-ndjson", `{"data":{"x":"\ud800"},"id":"\ud83d\ude00\\ud800","type":"\\\ud83d\ude00"}`},
+		{"application/x-ndjson", `{"\udead":"x","data":"\\\\ud800","topics":["\ud83d"]}`},
+		{"text/event-stream", "retry: 3000\r\nid: 1\r\n\r\nretry: 5\rdata\r\r"},
 		{"text/event-stream", "retry: 10\nid: 1\nevent: t\ndata: a\ndata: b\n\nid\ndata\n\n:x\r\rdata: \ufeff\r\n\r\n"},
 		{"text/event-stream", "\ufeffevent: tidewire.gap\nid: x\ndata: {}\n\ndata: 1\n\ndata: 2"},
 		{"text/event-stream", "id: zzzzzz-1\ndata: \xff\n\n"},
@@ -99,6 +102,15 @@ func FuzzPublishBody(f *testing.F) {
 		typ, _, _ := mime.ParseMediaType(contentType)
 		if w.Code != 201 && len(kept) > 0 && typ != "text/event-stream" {
 			t.Fatalf("got %d %s, and %d events stored", w.Code, w.Body, len(kept))
+		}
+
+		const replacement = "\ufffd"
+		if typ == "application/x-ndjson" && !strings.Contains(body, replacement) && !strings.Contains(strings.ToLower(body), `\ufffd`) {
+			for _, ev := range kept {
+				if text := ev.ID + ev.Type + ev.Data + strings.Join(ev.Topics, ""); strings.Contains(text, replacement) {
+					t.Fatalf("got %+v, where something was replaced", ev)
+				}
+			}
 		}
 
 		// Everything of each topic, to its end.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/log/memory"
+	"github.com/tidewire/tidewire/sse"
 )
 
 // The tests of this file run under synctest: time passes at once.
@@ -64,11 +65,12 @@ func TestHeartbeat_ACommentKeepsAnIdleStreamOpen(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, hub.Options{Heartbeat: tt.interval})
+				log := newLog(t, nil)
+				h := newHub(t, hub.Options{Log: log, Heartbeat: tt.interval})
 				r := record(serveInBubble(t, h).open("/events/a", native...))
 				got := r.after(10 * time.Minute)
 				n := strings.Count(got, ":\n")
-				if want := "retry: 3000\n" + strings.Repeat(":\n", n); got != want {
+				if want := "retry: 3000\nid: " + hub.Position(log.Head().Epoch, 0) + "\n\n" + strings.Repeat(":\n", n); got != want {
 					t.Errorf("got %q, want comments without a blank line only", got)
 				}
 				if n < tt.least || n > tt.most {
@@ -108,10 +110,13 @@ func TestHeartbeat_ThePositionIsTold(t *testing.T) {
 		}
 		return all
 	}
-	foreign := map[string]hub.Event{
-		"another topic":   event("b", "foreign"),
-		"another type":    {Topics: []string{"a"}, Type: "other"},
-		"a private event": {Topics: []string{"a"}, Private: true},
+	foreign := map[string]struct {
+		hub.Event
+		soon bool // retention removes it from the subscriber's own topic, perhaps next
+	}{
+		"another topic":   {event("b", "foreign"), false},
+		"another type":    {hub.Event{Topics: []string{"a"}, Type: "other"}, true},
+		"a private event": {hub.Event{Topics: []string{"a"}, Private: true}, true},
 	}
 	tests := []struct {
 		name, query string
@@ -127,28 +132,43 @@ func TestHeartbeat_ThePositionIsTold(t *testing.T) {
 		{"a program that wants events", "&heartbeat=event", nil, ev},
 		{"a browser that wants events", "&heartbeat=event", native, ev},
 		{"a browser that wants comments", "&heartbeat=comment", native, comment},
+		{"a program that prefers ids", "", []string{"Prefer: heartbeat=id"}, id},
+		{"a program that prefers events, and other things", "", []string{"Prefer: wait=10, status", "Prefer: return=minimal , HeartBeat = \"event\" ; x=y, heartbeat=id"}, ev},
+		{"a browser that prefers comments", "", append(native[:3:3], "Prefer: heartbeat=comment"), comment},
+		{"a browser that prefers nonsense", "", append(native[:3:3], "Prefer: heartbeat=yes, heart=event"), id},
+		{"a program that prefers ids and asks for events", "&heartbeat=event", []string{"Prefer: heartbeat=id"}, ev},
 	}
 	for _, tt := range tests {
-		for what, ev := range foreign {
+		for what, foreign := range foreign {
 			t.Run(tt.name+"/"+what, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					log := newLog(t, nil)
 					h := newHub(t, hub.Options{Log: log, Heartbeat: -1})
 					r := record(serveInBubble(t, h).open("/events/a?type=message"+tt.query, tt.headers...))
-					wantText := func(when, want string) {
+					wantSoon := func(when string, d time.Duration, want string) {
 						t.Helper()
 						want = strings.ReplaceAll(want, "#", hub.Position(log.Head().Epoch, log.Head().Seq))
-						if got := r.after(hub.DefaultPositionInterval); got != want {
+						if got := r.after(d); got != want {
 							t.Errorf("%s: got %q, want %q", when, got, want)
 						}
 					}
-					wantText("nothing moved", "retry: 3000\n")
-					publish(t, h, ev)
-					publish(t, h, ev)
-					r.after(time.Second)
-					wantText("moved", tt.want)
+					wantText := func(when, want string) {
+						t.Helper()
+						wantSoon(when, hub.DefaultPositionInterval, want)
+					}
+					wantSoon("it begins", 0, "retry: 3000\n"+tt.want)
+					wantText("nothing moved", "")
+					publish(t, h, foreign.Event)
+					publish(t, h, foreign.Event)
+					if foreign.soon {
+						wantSoon("moved to the edge", time.Second, tt.want)
+					} else {
+						wantSoon("moved", time.Second, "")
+						wantText("moved", tt.want)
+					}
 					wantText("told", "")
-					publish(t, h, ev)
+					publish(t, h, foreign.Event)
+					wantSoon("moved a little", time.Second, "")
 					wantText("moved again", tt.want)
 					publish(t, h, hub.Event{Topics: []string{"a"}, Data: "x"})
 					wantText("an event that tells itself", "id: #\ndata: x\n\n")
@@ -189,7 +209,11 @@ func TestHeartbeat_ThePositionMovedBesideTheLastEvent(t *testing.T) {
 				if tt.after != nil {
 					publish(t, h, tt.after...)
 				}
-				want := "retry: 3000\n" + tt.want + "id: " + hub.Position(log.Head().Epoch, 2) + "\n\n"
+				told := func(seq uint64) string { return "id: " + hub.Position(log.Head().Epoch, seq) + "\n\n" }
+				want := "retry: 3000\n" + tt.want + told(2)
+				if tt.after != nil { // it began with nothing
+					want = "retry: 3000\n" + told(0) + tt.want + told(2)
+				}
 				if got := r.after(2 * hub.DefaultPositionInterval); got != want {
 					t.Errorf("got %q, want %q", got, want)
 				}
@@ -236,6 +260,160 @@ func TestHeartbeat_ThePositionSparesAGap(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	})
+}
+
+// lastID returns the id with which a client comes back that has got a text.
+func lastID(t testing.TB, text string) string {
+	t.Helper()
+	d := sse.NewDecoder(strings.NewReader(text), nil)
+	for {
+		if _, err := d.Next(); err == io.EOF {
+			return d.LastEventID()
+		} else if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+	}
+}
+
+// TestHeartbeat_ThePositionIsToldBeforeItIsGone has histories that do not last until the
+// PositionInterval is over. Whoever comes back, at whatever moment, with the last id that
+// it was sent must not be told of a gap, as nothing that it wants is missing.
+func TestHeartbeat_ThePositionIsToldBeforeItIsGone(t *testing.T) {
+	unwanted := func(topics string) hub.Event {
+		ev := event(topics, "")
+		ev.Type = "frequent"
+		return ev
+	}
+	tests := []struct {
+		name      string
+		query     string
+		retention hub.Retention
+		each      time.Duration // how often there is an unwanted event
+		events    []hub.Event   // by turns
+		until     time.Duration // after which there is none
+		most      int           // of positions that are told in 5 minutes
+	}{
+		{"a count", "topic=a", hub.Retention{Count: 250}, 20 * time.Millisecond, []hub.Event{unwanted("a")}, time.Hour, 150},
+		{"a count, at a slow pace", "topic=a", hub.Retention{Count: 20}, 3 * time.Second, []hub.Event{unwanted("a")}, time.Hour, 20},
+		{"an age", "topic=a", hub.Retention{Age: 20 * time.Second}, 100 * time.Millisecond, []hub.Event{unwanted("a")}, time.Hour, 50},
+		{"an age, and then nothing", "topic=a", hub.Retention{Age: 10 * time.Second}, 100 * time.Millisecond, []hub.Event{unwanted("a")}, 92 * time.Second, 25},
+		{"an age, and one event", "topic=a", hub.Retention{Age: 10 * time.Second}, time.Second, []hub.Event{unwanted("a")}, time.Second, 3},
+		{"an age, and an event now and then", "topic=a", hub.Retention{Age: 10 * time.Second}, 8 * time.Second, []hub.Event{unwanted("a")}, time.Hour, 40},
+		{"a pattern", "pattern=*", hub.Retention{Count: 50}, 100 * time.Millisecond, []hub.Event{unwanted("a"), unwanted("b,c"), unwanted("d/e")}, time.Hour, 150},
+		{"one topic of two", "topic=x&topic=a", hub.Retention{Count: 100}, 100 * time.Millisecond, []hub.Event{unwanted("a"), unwanted("b")}, time.Hour, 60},
+		{"private events", "topic=a", hub.Retention{Count: 100}, 100 * time.Millisecond, []hub.Event{{Topics: []string{"a"}, Type: "rare", Private: true}}, time.Hour, 60},
+		{"everything is kept", "topic=a", hub.Retention{}, 20 * time.Millisecond, []hub.Event{unwanted("a")}, time.Hour, 15},
+		{"other topics", "topic=x", hub.Retention{Count: 10}, 100 * time.Millisecond, []hub.Event{unwanted("a")}, time.Hour, 3},
+	}
+	for _, tt := range tests {
+		for name, hotBytes := range map[string]int{"in memory": 0, "from the log": 1} {
+			t.Run(tt.name+"/"+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					const lasts = 5 * time.Minute
+					log := newLog(t, &memory.Options{Retention: hub.RetentionRules{{Pattern: "**", Retention: tt.retention}}})
+					h := newHub(t, hub.Options{Log: log, HotBytes: hotBytes, Heartbeat: -1})
+					r := record(serveInBubble(t, h).open("/events?type=rare&"+tt.query, native...))
+					text := r.after(0)
+					var f hub.Filter
+					for field := range strings.SplitSeq(tt.query, "&") {
+						if topic, ok := strings.CutPrefix(field, "topic="); ok {
+							f.Topics = append(f.Topics, topic)
+						} else {
+							f.Patterns = append(f.Patterns, strings.TrimPrefix(field, "pattern="))
+						}
+					}
+					f.Types = []string{"rare"}
+					for passed, n := time.Duration(0), 0; passed < lasts; passed += 500 * time.Millisecond {
+						for ; passed < tt.until && time.Duration(n)*tt.each <= passed; n++ {
+							publish(t, h, tt.events[n%len(tt.events)])
+						}
+						text += r.after(500 * time.Millisecond)
+						f.From.LastEventID = lastID(t, text)
+						back := read(t, h, f)
+						if s, ok := back.take(); ok {
+							t.Fatalf("after %v with %q: got %v, want nothing", passed, f.From.LastEventID, s)
+						}
+						back.stop()
+					}
+					if told := strings.Count(text, "id:"); told > tt.most {
+						t.Errorf("got %d positions, want at most %d", told, tt.most)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestHeartbeat_ManyTopicsCostLittle has a pattern under which events of countless topics
+// pass, each of which a log would have to be asked for.
+func TestHeartbeat_ManyTopicsCostLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &spyLog{Log: newLog(t, nil)}
+		h := newHub(t, hub.Options{Log: log, Heartbeat: -1})
+		r := record(serveInBubble(t, h).open("/events?pattern=*&type=rare", native...))
+		r.after(0)
+		asked := 0
+		log.topic = func(context.Context, string) (bool, error) {
+			asked++
+			return true, nil // as if nobody had named it
+		}
+		for i := range 1000 {
+			publish(t, h, event(fmt.Sprint("t", i), ""))
+		}
+		r.after(time.Second)
+		if asked == 0 || asked > 16 {
+			t.Errorf("got %d topics that were asked for in a second, want some, and at most 16", asked)
+		}
+	})
+}
+
+// TestHeartbeat_ABreakBeforeTheFirstEventLosesNothing has a client that has no id when it
+// comes, and a connection that breaks before there is an event to give it one.
+func TestHeartbeat_ABreakBeforeTheFirstEventLosesNothing(t *testing.T) {
+	program := []string{"Accept: text/event-stream"}
+	tests := []struct {
+		name, query string
+		headers     []string
+		begins      string // after the retry; # is the position
+	}{
+		{"from now", "", native, "id: #\n\n"},
+		{"from the newest", "last=3", native, "id: #\n\n"},
+		{"from the earliest", "since=earliest", native, "id: #\n\n"},
+		{"from a time", "since=1m", native, "id: #\n\n"},
+		{"with events of its own", "heartbeat=event", native, "event: tidewire.hb\nid: #\ndata:\n\n"},
+		{"with an id", "", append(native[:3:3], "Last-Event-ID: #"), ""},
+		{"with an id in the query", "last_event_id=#", native, ""},
+		{"a program, whose parser may take it for an event", "", program, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := newLog(t, nil)
+				h := newHub(t, hub.Options{Log: log, Heartbeat: -1})
+				s := serveInBubble(t, h)
+				publish(t, h, event("other", ""))
+				at := func(text string) string { return strings.ReplaceAll(text, "#", hub.Position(log.Head().Epoch, 1)) }
+				var headers []string
+				for _, header := range tt.headers {
+					headers = append(headers, at(header))
+				}
+				st := s.open("/events/a?"+at(tt.query), headers...)
+				begins := record(st).after(0)
+				if want := "retry: 3000\n" + at(tt.begins); begins != want {
+					t.Fatalf("got %q, want %q", begins, want)
+				}
+				st.close()
+				publish(t, h, hub.Event{Topics: []string{"a"}, ID: "own", Data: "missed"})
+				if tt.begins == "" {
+					return // it has an id already, or no way to be told
+				}
+				again := record(s.open("/events/a?"+tt.query, append(headers, "Last-Event-ID: "+lastID(t, begins))...))
+				if got, want := again.after(0), "retry: 3000\nid: own\ndata: missed\n\n"; got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			})
+		})
+	}
 }
 
 // TestHeartbeat_NothingIsLostAtThatMoment publishes events for a subscriber at the very

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"slices"
 	"sort"
 	"sync"
@@ -53,8 +54,9 @@ type hotLog struct {
 	mu    sync.RWMutex
 	items []*item // ascending
 	bytes int
-	from  uint64 // all records above this are here, up to through
+	from  uint64 // all records above this are here, up to to
 	to    uint64
+	moved chan struct{} // closed when to moves; nil unless waited for
 }
 
 func newHotLog(limit int, head Head) *hotLog {
@@ -68,6 +70,36 @@ func (h *hotLog) last() uint64 {
 	return h.to
 }
 
+// reach waits until the hot log has come to a sequence.
+func (h *hotLog) reach(ctx context.Context, seq uint64) error {
+	for {
+		h.mu.Lock()
+		reached := h.to >= seq
+		if !reached && h.moved == nil {
+			h.moved = make(chan struct{})
+		}
+		moved := h.moved
+		h.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// moveTo sets what is reached; mu is held.
+func (h *hotLog) moveTo(seq uint64) {
+	h.to = seq
+	if h.moved != nil {
+		close(h.moved)
+		h.moved = nil
+	}
+}
+
 // add appends records, and drops the oldest ones where that is too much.
 func (h *hotLog) add(epoch string, records []Record) {
 	h.mu.Lock()
@@ -79,7 +111,7 @@ func (h *hotLog) add(epoch string, records []Record) {
 		it := newItem(epoch, r)
 		h.items = append(h.items, it)
 		h.bytes += it.size()
-		h.to = r.Seq
+		h.moveTo(r.Seq)
 	}
 	n := 0
 	for h.bytes > h.limit && n < len(h.items)-1 {
@@ -97,7 +129,8 @@ func (h *hotLog) add(epoch string, records []Record) {
 func (h *hotLog) skipTo(seq uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.items, h.bytes, h.from, h.to = nil, 0, seq, seq
+	h.items, h.bytes, h.from = nil, 0, seq
+	h.moveTo(seq)
 }
 
 // forget marks the events of a topic; mu is held.

@@ -11,9 +11,9 @@ import (
 // eventsPath is where the interface lives; topics follow it.
 const eventsPath = "/events"
 
-const allowedMethods = "GET, HEAD, POST, DELETE, OPTIONS"
+const allowedMethods = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
-// ServeHTTP serves the HTTP interface: GET, HEAD, POST, DELETE and OPTIONS on
+// ServeHTTP serves the HTTP interface: GET, HEAD, POST, PUT, DELETE and OPTIONS on
 // /events/{topic} and /events?topic=…, where a topic may contain slashes and is
 // percent-decoded once. Mount it elsewhere with [http.StripPrefix], and not under an
 // [http.ServeMux] if topics have // in them, which that redirects.
@@ -37,7 +37,7 @@ func (h *Hub) newRoutes() http.Handler {
 		switch r.Method {
 		case http.MethodGet:
 			err = h.serveSubscribe(w, r)
-		case http.MethodPost:
+		case http.MethodPost, http.MethodPut:
 			err = h.servePublish(w, r)
 		case http.MethodHead:
 			err = h.serveHead(w, r)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/tidewire/tidewire/sse"
@@ -21,7 +22,7 @@ import (
 // bodyTypes are the bodies that a publish can have.
 var bodyTypes = []string{"text/*", "application/json", "application/x-ndjson", "text/event-stream", "application/cloudevents+json"}
 
-// servePublish answers POST.
+// servePublish answers POST, and PUT, which is what curl -T sends.
 func (h *Hub) servePublish(w http.ResponseWriter, r *http.Request) error {
 	req, err := parseRequest(r)
 	if err != nil {
@@ -212,6 +213,9 @@ func parseEvent(b []byte, proto Event) (Event, error) {
 		}
 		return Event{}, &RequestError{Problem: ProblemBody, Detail: "this is not an event as JSON: " + err.Error()}
 	}
+	if field, ok := loneSurrogate(b, in.Data); ok {
+		return Event{}, &RequestError{Problem: ProblemBody, Field: field, Detail: "a \\u escape stands for half of a UTF-16 surrogate pair, which no text has: write both, or the character itself"}
+	}
 	ev := proto
 	if in.ID != nil {
 		ev.ID = *in.ID
@@ -238,6 +242,50 @@ func parseEvent(b []byte, proto Event) (Event, error) {
 		ev.Data = string(in.Data) // any other value is kept as its JSON text
 	}
 	return ev, nil
+}
+
+// loneSurrogate tells whether a text in an event as JSON has half of a UTF-16 pair, where
+// the JSON package would put U+FFFD, and in which field, if that is data. Data that is not
+// a string is kept as it is written, with all that is in it.
+func loneSurrogate(object, data []byte) (field string, ok bool) {
+	inData := loneSurrogates(data)
+	if inData > 0 && data[0] == '"' {
+		return "data", true
+	}
+	return "", loneSurrogates(object) > inData
+}
+
+// loneSurrogates counts the \u escapes in valid JSON that are half of a pair.
+func loneSurrogates(b []byte) (n int) {
+	for {
+		i := bytes.IndexByte(b, '\\')
+		if i < 0 {
+			return n
+		}
+		const escape = len(`\ud800`)
+		b = b[i:]
+		switch r := escaped(b); {
+		case !utf16.IsSurrogate(r):
+			b = b[len(`\\`):] // or more, which has no backslash
+		case utf16.DecodeRune(r, escaped(b[escape:])) != utf8.RuneError:
+			b = b[2*escape:]
+		default:
+			b = b[escape:]
+			n++
+		}
+	}
+}
+
+// escaped returns the rune of a \u escape at the beginning of b, -1 if there is none.
+func escaped(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 // parseCloudEvent takes a CloudEvent in the JSON format, whole, as the data. Its id and
@@ -286,7 +334,9 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 	ctx := r.Context()
 	var a batchAnswer
 	id := ""
-	d := sse.NewDecoder(bufio.NewReader(r.Body), &sse.DecoderOptions{MaxEventSize: h.opt.Limits.EventSize})
+	body := bufio.NewReader(r.Body)
+	skipPreamble(body)
+	d := sse.NewDecoder(body, &sse.DecoderOptions{MaxEventSize: h.opt.Limits.EventSize})
 	for {
 		in, err := d.Next()
 		if err == io.EOF {
@@ -296,7 +346,10 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 			return h.relayError(err, a.Count)
 		}
 		ev := proto
-		ev.Data, ev.Retry = in.Data, in.Retry
+		ev.Data = in.Data
+		if in.Retry > 0 {
+			ev.Retry = in.Retry
+		}
 		if in.ID != id { // an event without an id has the one before, which is not its own
 			id, ev.ID = in.ID, in.ID
 		}
@@ -326,6 +379,22 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 	}
 	answer(w, a)
 	return nil
+}
+
+// skipPreamble takes a retry off the very beginning of a stream. With it a server, and
+// this one too, tells its own subscribers when to come back; it stands directly before
+// the first event, and is none of its fields.
+func skipPreamble(r *bufio.Reader) {
+	const retry = "retry:"
+	if begin, _ := r.Peek(len(retry)); string(begin) != retry {
+		return
+	}
+	for {
+		// An LF that is left behind a CR ends an empty block.
+		if b, err := r.ReadByte(); err != nil || b == '\n' || b == '\r' {
+			return
+		}
+	}
 }
 
 // relayError says how far a stream came.

@@ -78,6 +78,10 @@ func TestPOST_Bodies(t *testing.T) {
 		{"data that is not a string", lines, "", `{"data":{"x": [1.0, null]}}` + "\n" + `{"data":12.50}` + "\n" + `{"data":true}` + "\n" + `{"data":null}` + "\n" + `{"data":[]}`,
 			[]hub.Event{inA(hub.Event{Data: `{"x": [1.0, null]}`}), inA(hub.Event{Data: "12.50"}), inA(hub.Event{Data: "true"}), inA(hub.Event{Data: "null"}), inA(hub.Event{Data: "[]"})}},
 		{"data with escapes", lines, "", `{"data":"a\nb\u00e9\"<"}`, []hub.Event{inA(hub.Event{Data: "a\nbé\"<"})}},
+		{"data with surrogate pairs and what looks like them", lines, "", `{"id":"\uD83D\uDE00","data":"\ud83d\ude00 \\ud800 \\\\ud800 \\\ud83d\ude00"}`,
+			[]hub.Event{inA(hub.Event{ID: "😀", Data: `😀 \ud800 \\ud800 \😀`})}},
+		{"half a pair in data that is not a string", lines, "", `{"data":{"x":"\ud800","y":"\ud83d\ude00"},"type":"\u00e9"}`,
+			[]hub.Event{inA(hub.Event{Type: "é", Data: `{"x":"\ud800","y":"\ud83d\ude00"}`})}},
 		{"fields beside the lines are what a line leaves out", lines, "type=t&private=1&retry=1000", `{"data":"1"}` + "\n" + `{"data":"2","type":"u","private":false,"retry":0}`,
 			[]hub.Event{inA(hub.Event{Type: "t", Data: "1", Retry: time.Second, Private: true}), inA(hub.Event{Type: "u", Data: "2"})}},
 
@@ -104,7 +108,8 @@ func TestPOST_Bodies(t *testing.T) {
 						headers = append(headers, "Tidewire-"+name+": "+value)
 					}
 				}
-				got := s.call("POST", path, tt.body, headers...)
+				method := map[string]string{"query": "POST", "headers": "PUT"}[way]
+				got := s.call(method, path, tt.body, headers...)
 				if got.StatusCode != http.StatusCreated {
 					t.Fatalf("got %s %s", got.Status, got.body)
 				}
@@ -184,6 +189,12 @@ func TestPOST_ByteForByte(t *testing.T) {
 // TestPOST_AStreamIsRelayedAsItArrives has a subscriber that gets each event while the
 // publisher's request is still open.
 func TestPOST_AStreamIsRelayedAsItArrives(t *testing.T) {
+	for _, method := range []string{"POST", "PUT"} { // the second is curl -T's
+		t.Run(method, func(t *testing.T) { relayAsItArrives(t, method) })
+	}
+}
+
+func relayAsItArrives(t *testing.T, method string) {
 	log := newLog(t, nil)
 	h := newHub(t, hub.Options{Log: log})
 	s := serve(t, h)
@@ -194,7 +205,7 @@ func TestPOST_AStreamIsRelayedAsItArrives(t *testing.T) {
 		body   string
 	}
 	done := make(chan result)
-	r := s.request("POST", "/events/a?topic=b&type=default&private=false", body, "Content-Type: text/event-stream")
+	r := s.request(method, "/events/a?topic=b&type=default&private=false", body, "Content-Type: text/event-stream")
 	go func() {
 		resp, err := s.Do(r)
 		if err != nil {
@@ -231,6 +242,44 @@ func TestPOST_AStreamIsRelayedAsItArrives(t *testing.T) {
 		if !slices.Equal(ev.Topics, []string{"a", "b"}) {
 			t.Errorf("got topics %q, want a and b", ev.Topics)
 		}
+	}
+}
+
+// TestPOST_TheRetryOfAStream says which of a relayed stream's retries are its events'.
+func TestPOST_TheRetryOfAStream(t *testing.T) {
+	const s = time.Second
+	tests := []struct {
+		name, query, body string
+		want              []time.Duration
+	}{
+		{"none", "", "data\n\ndata\n\n", []time.Duration{0, 0}},
+		{"a server's preamble", "", "retry: 3000\ndata\n\ndata\n\n", []time.Duration{0, 0}},
+		{"a preamble with CRLF", "", "retry: 3000\r\ndata\r\n\r\n", []time.Duration{0}},
+		{"a preamble with CR", "", "retry: 3000\rdata\r\r", []time.Duration{0}},
+		{"a preamble without a number", "", "retry:\ndata\n\n", []time.Duration{0}},
+		{"a preamble, and an event's own", "", "retry: 3000\nretry: 5000\ndata\n\n", []time.Duration{5 * s}},
+		{"a preamble, an id, and an event's own", "", "retry: 3000\nid: 7\n\nretry: 5000\ndata\n\n", []time.Duration{5 * s}},
+		{"the first event's, as its second field", "", "event: t\nretry: 5000\ndata\n\n", []time.Duration{5 * s}},
+		{"a later event's", "", "data\n\nretry: 5000\ndata\n\ndata\n\n", []time.Duration{0, 5 * s, 0}},
+		{"of a block without data", "", "data\n\nretry: 5000\n\ndata\n\n", []time.Duration{0, 0}},
+		{"something like it", "", "retry-after: 5\nretry: 5000\ndata\n\n", []time.Duration{5 * s}},
+		{"for all", "?retry=2s", "retry: 3000\ndata\n\nretry: 5000\ndata\n\n", []time.Duration{2 * s, 5 * s}},
+		{"nothing but a preamble", "", "retry: 3000", nil},
+		{"nothing but half of one", "", "ret", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			log := newLog(t, nil)
+			server := serve(t, newHub(t, hub.Options{Log: log}))
+			server.call("POST", "/events/a"+tt.query, tt.body, "Content-Type: text/event-stream")
+			var got []time.Duration
+			for _, ev := range stored(t, log) {
+				got = append(got, ev.Retry)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
 	}
 }
 
@@ -306,9 +355,8 @@ func TestPOST_AHubsOwnStreamCanBePipedIn(t *testing.T) {
 	if got := s.call("POST", "/events/b", stream, "Content-Type: text/event-stream"); got.StatusCode != http.StatusCreated {
 		t.Fatalf("got %s %s", got.Status, got.body)
 	}
-	if got, want := s.open("/events/b?since=earliest").datas(2), "1, 2"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	wantStored(t, log, event("a", "1"), hub.Event{Topics: []string{"a"}, ID: "own", Data: "2"},
+		event("b", "1"), hub.Event{Topics: []string{"b"}, ID: "own", Data: "2"})
 }
 
 func TestPOST_End(t *testing.T) {

@@ -35,7 +35,7 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c, err := h.newCursor(r.Context(), f)
-	if errors.Is(err, ErrShutdown) && media == mediaSSE && r.Header.Get("Prefer") != "status" {
+	if errors.Is(err, ErrShutdown) && media == mediaSSE && !prefersStatus(r.Header) {
 		h.sendAway(w, r, err)
 		return nil
 	}
@@ -43,6 +43,9 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer c.close()
+	if media == mediaSSE && beat != beatComment && h.opt.PositionInterval > 0 {
+		c.place = newPlace(c.after, f.From.LastEventID != "")
+	}
 	first, err := c.poll(r.Context())
 	if err == errEnded {
 		// Nothing more will come, and by the standard this stops an EventSource.
@@ -141,20 +144,23 @@ const (
 	beatEvent
 )
 
-// heartbeatOf tells in what form a quiet subscriber is told that its place has moved.
+var heartbeats = map[string]heartbeat{"comment": beatComment, "id": beatID, "event": beatEvent}
+
+// heartbeatOf tells in what form a subscriber is told its position where no event does.
 // A block with an id alone is right for browsers, and an empty event for most other
-// clients' parsers.
+// clients' parsers. The query says it, or else the Prefer header, by which a program can
+// ask any server: who does not know it ignores it (RFC 7240, section 2).
 func heartbeatOf(r *request) (heartbeat, error) {
-	switch v := r.query.Get("heartbeat"); v {
-	case "comment":
-		return beatComment, nil
-	case "id":
-		return beatID, nil
-	case "event":
-		return beatEvent, nil
-	case "":
-	default:
-		return 0, &RequestError{Problem: ProblemQuery, Field: "heartbeat", Detail: "heartbeat is " + quote(v) + ": it can be comment, id or event"}
+	if v := r.query.Get("heartbeat"); v != "" {
+		beat, ok := heartbeats[v]
+		if !ok {
+			return 0, &RequestError{Problem: ProblemQuery, Field: "heartbeat", Detail: "heartbeat is " + quote(v) + ": it can be comment, id or event"}
+		}
+		return beat, nil
+	}
+	v, _ := preference(r.header, "heartbeat")
+	if beat, ok := heartbeats[v]; ok {
+		return beat, nil
 	}
 	native := strings.HasPrefix(r.header.Get("User-Agent"), "Mozilla/") &&
 		r.header.Get("Cache-Control") == "no-cache" && r.header.Get("Accept") == "text/event-stream"
@@ -162,6 +168,24 @@ func heartbeatOf(r *request) (heartbeat, error) {
 		return beatID, nil
 	}
 	return beatComment, nil
+}
+
+func prefersStatus(h http.Header) bool {
+	_, ok := preference(h, "status")
+	return ok
+}
+
+// preference returns a preference's value, and whether there is one (RFC 7240, section
+// 2): the first of that name counts.
+func preference(h http.Header, name string) (value string, ok bool) {
+	for p := range strings.SplitSeq(strings.Join(h.Values("Prefer"), ","), ",") {
+		p, _, _ = strings.Cut(p, ";")
+		key, value, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(key), name) {
+			return strings.Trim(strings.TrimSpace(value), `"`), true
+		}
+	}
+	return "", false
 }
 
 // streamSSE sends a subscription as Server-Sent Events until one side ends it.
@@ -175,15 +199,21 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 	}
 	defer s.Close()
 	defer h.cutOff(w)()
-	sent := c.begin // the place that the subscriber knows of
 	idle := newIdleTimer(h.opt.PositionInterval)
 	defer idle.stop()
 	for {
 		switch err = nil; {
 		case gap != nil:
-			err, sent = s.Send(gapEvent(gap)), gap.resumed
+			err = s.Send(gapEvent(gap))
+			c.place.told(gap.resumed)
 		case len(batch) > 0:
-			err, sent = s.SendFrame(frames(batch)...), batch[len(batch)-1].Seq
+			err = s.SendFrame(frames(batch)...)
+			c.place.told(batch[len(batch)-1].Seq)
+		case c.place.behind(c.after):
+			// Also first of all: a stream that breaks before its first event would
+			// otherwise begin anew, without those that come meanwhile.
+			err = tellPosition(s, beat, c.position())
+			c.place.told(c.after)
 		}
 		if err != nil {
 			return
@@ -191,10 +221,7 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 		gap = nil
 		batch, err = c.next(s.Context(), idle.start())
 		switch {
-		case err == errIdle:
-			if c.after > sent && tellPosition(s, beat, c.position()) == nil {
-				sent = c.after
-			}
+		case err == errIdle: // there may be a position to tell
 		case errors.Is(err, ErrShutdown):
 			// Not all at the same moment; to a client that has gone it is no matter.
 			_ = s.SendRetry(h.jitteredRetry())
@@ -236,13 +263,10 @@ func (t *idleTimer) stop() {
 }
 
 func tellPosition(s *sse.Session, beat heartbeat, position string) error {
-	switch beat {
-	case beatID:
-		return s.SendID(position)
-	case beatEvent:
+	if beat == beatEvent {
 		return s.Send(sse.Event{ID: position, Type: "tidewire.hb"})
 	}
-	return nil // the session's own comments do
+	return s.SendID(position)
 }
 
 func frames(batch []*item) []sse.Frame {

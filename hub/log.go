@@ -21,7 +21,7 @@ type Log interface {
 	// node's reads see it.
 	//
 	// Refused, and nothing became visible: a *[ConflictError], [ErrClosed] or
-	// [ErrKeyReused]. Surely not stored: [ErrUnavailable]. [ErrIndeterminate]: it may
+	// [ErrKeyReused]. Surely not stored: [ErrUnavailable], of which [ErrNoSpace] is one. [ErrIndeterminate]: it may
 	// be stored or still become so; the same Group.ID may be appended again and is
 	// stored once at most. An end of ctx after the hand-over is that too.
 	Append(ctx context.Context, g *Group) (Receipt, error)
@@ -126,12 +126,17 @@ type Record struct {
 
 // A Query asks for events of any of Topics, or of a topic that matches any of
 // Patterns, above After and up to Until (0: Head).
+//
+// With Newest the page has the last of them, still ascending: counted from the newest
+// downward, as many as Limit and Bytes allow, and at least one if there is any. A short
+// page is not the end. What is below is read with an Until of one less than the first
+// sequence of the page; if that is 0, or the page is empty, there is nothing.
 type Query struct {
 	Topics, Patterns []string
 	After, Until     uint64
 	Limit            int  // events; 0: the Log's own page size
 	Bytes            int  // of the events' Size, exceeded by at most one event; 0: the Log's own
-	Newest           bool // the last Limit events, still ascending
+	Newest           bool // from the end
 }
 
 // A Page is what Read returns.
@@ -210,6 +215,10 @@ var (
 
 	// ErrUnavailable says that a group was surely not stored. Try again later.
 	ErrUnavailable = errors.New("hub: log is not available")
+
+	// ErrNoSpace is an ErrUnavailable where there is no room on the disk. Try again
+	// when there is.
+	ErrNoSpace = fmt.Errorf("%w: no room on the disk", ErrUnavailable)
 
 	// ErrIndeterminate says that a group may have been stored. Append it again with
 	// the same Group.ID.

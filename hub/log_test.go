@@ -70,6 +70,27 @@ func (l *spyLog) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record,
 	}
 }
 
+// holdTail returns a function that holds up Tail, behind what it yields next, or lets it
+// go.
+func (l *spyLog) holdTail() (hold func(bool)) {
+	var mu sync.Mutex
+	held := false
+	cond := sync.NewCond(&mu)
+	l.tail = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for held {
+			cond.Wait()
+		}
+	}
+	return func(on bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		held = on
+		cond.Broadcast()
+	}
+}
+
 func TestNew_RefusesOptions(t *testing.T) {
 	log := newLog(t, nil)
 	tests := []struct {
@@ -157,23 +178,8 @@ func TestHub_RepeatsWhatTheLogIsNotSureOf(t *testing.T) {
 // from the log, and not wait for another.
 func TestHub_AGapInTheTailWakesSubscribers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		held := false
-		cond := sync.NewCond(&mu)
 		log := &spyLog{Log: newLog(t, &memory.Options{TailBytes: 1})}
-		log.tail = func() {
-			mu.Lock()
-			defer mu.Unlock()
-			for held {
-				cond.Wait()
-			}
-		}
-		hold := func(on bool) {
-			mu.Lock()
-			defer mu.Unlock()
-			held = on
-			cond.Broadcast()
-		}
+		hold := log.holdTail()
 		h := newHub(t, hub.Options{Log: log})
 		exact, pattern := read(t, h, hub.Filter{Topics: []string{"a"}}), read(t, h, hub.Filter{Patterns: []string{"p/*"}})
 		exact.take()

@@ -30,10 +30,11 @@ type Options struct {
 	// through proxies. Default: [DefaultHeartbeat]; negative: never.
 	Heartbeat time.Duration
 
-	// PositionInterval is how often a subscriber who gets no events, but whose place
-	// in the order has moved, is told of that, so that it can resume from there. Only
-	// a browser's EventSource is told by default. Default:
-	// [DefaultPositionInterval]; negative: never.
+	// PositionInterval is how often at least a subscriber who gets no events, but whose
+	// place in the order has moved, is told of that, so that it can resume from there.
+	// It is told sooner where it has no id yet, and before retention comes to the last
+	// one. Only a browser's EventSource is told by default. Default:
+	// [DefaultPositionInterval]; negative: never, neither then nor sooner.
 	PositionInterval time.Duration
 
 	// Retry is the reconnection time that subscribers are told. Default:

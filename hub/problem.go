@@ -33,6 +33,7 @@ const (
 	ProblemUnavailable    Problem = "unavailable"         // 503
 	ProblemIndeterminate  Problem = "indeterminate"       // 503: it may have been stored
 	ProblemShutdown       Problem = "shutting-down"       // 503
+	ProblemNoSpace        Problem = "no-space"            // 507: the disk is full
 	ProblemInternal       Problem = "internal"            // 500
 	problemTypePrefix             = "urn:tidewire:problem:"
 	problemContentType            = "application/problem+json"
@@ -62,6 +63,7 @@ var problems = map[Problem]struct {
 	ProblemUnavailable:   {503, "Unavailable"},
 	ProblemIndeterminate: {503, "Outcome unknown"},
 	ProblemShutdown:      {503, "Shutting down"},
+	ProblemNoSpace:       {507, "No space"},
 	ProblemInternal:      {500, "Internal error"},
 }
 
@@ -95,6 +97,8 @@ func problemOf(err error) *RequestError {
 		return &RequestError{Problem: ProblemClosed, Field: "topic", Detail: "the topic is closed and takes no more events: use another topic"}
 	case errors.Is(err, ErrKeyReused):
 		return &RequestError{Problem: ProblemKeyReused, Field: "Idempotency-Key", Detail: "this key came with another body before: use a new key for a new event"}
+	case errors.Is(err, ErrNoSpace):
+		return &RequestError{Problem: ProblemNoSpace, Detail: "the server's disk is full, and nothing was stored: make room on it, or have it keep less history, and try again"}
 	case errors.Is(err, ErrIndeterminate):
 		return &RequestError{Problem: ProblemIndeterminate, Detail: "it is not known whether the events were stored: repeat the request with the same Idempotency-Key"}
 	case errors.Is(err, ErrUnavailable):

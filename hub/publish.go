@@ -202,13 +202,22 @@ func (h *Hub) checkLength(field, value string, limit int) error {
 }
 
 // Forget removes a topic's history. Subscribers who had not got all of it are told of
-// a gap; the topic lives on.
+// a gap; the topic lives on. It returns when this hub gives none of it to anyone any more;
+// if ctx or the hub ends before that, the history is removed all the same.
 func (h *Hub) Forget(ctx context.Context, topic string) error {
 	if err := CheckTopic(topic); err != nil {
 		return &RequestError{Problem: ProblemTopic, Field: "topic", Detail: err.Error()}
 	}
-	_, err := h.append(ctx, &Group{ID: rand.Text(), Forget: topic})
-	return err
+	if _, err := h.append(ctx, &Group{ID: rand.Text(), Forget: topic}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(h.ctx, func() { cancel(ErrShutdown) })()
+	if err := h.hot.reach(ctx, h.log.Head().Seq); err != nil {
+		return fmt.Errorf("hub: forget: %w", err)
+	}
+	return nil
 }
 
 // Topic returns what is known of a topic. One that nobody has named has the zero

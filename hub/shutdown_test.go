@@ -92,6 +92,7 @@ func TestShutdown_LaterCallsAreRefused(t *testing.T) {
 		{"a stream in", s.call("POST", "/events/a", "data\n\n", "Content-Type: text/event-stream")},
 		{"lines out", s.call("GET", "/events/a", "", "Accept: application/x-ndjson")},
 		{"a stream out, for a program", s.call("GET", "/events/a", "", "Prefer: status")},
+		{"a stream out, for a program with other preferences", s.call("GET", "/events/a", "", "Prefer: wait=5, Status;x=y, heartbeat=id")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			wantDocument(t, tt.got, http.StatusServiceUnavailable, hub.ProblemShutdown, "")

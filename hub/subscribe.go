@@ -159,23 +159,14 @@ func unique(names []string) []string {
 	return kept
 }
 
-// selects tells whether an event is wanted.
-func (f *Filter) selects(r *Record) bool {
-	return f.selectsTopic(r.Topics) && f.selectsEvent(r.Event)
+// selectsTopic tells whether one of an event's topics is wanted.
+func (f *Filter) selectsTopic(topics []string) bool {
+	return slices.ContainsFunc(topics, f.selectsName)
 }
 
-func (f *Filter) selectsTopic(topics []string) bool {
-	for _, t := range topics {
-		if slices.Contains(f.Topics, t) {
-			return true
-		}
-		for _, p := range f.Patterns {
-			if Match(p, t) {
-				return true
-			}
-		}
-	}
-	return false
+func (f *Filter) selectsName(topic string) bool {
+	return slices.Contains(f.Topics, topic) ||
+		slices.ContainsFunc(f.Patterns, func(p string) bool { return Match(p, topic) })
 }
 
 // selectsEvent tells whether an event is wanted whose topics are.

@@ -461,6 +461,57 @@ func TestSubscribe_TheNewestComeInPages(t *testing.T) {
 	}
 }
 
+// TestSubscribe_TheNewestAreLookedForAsFarAsNeeded has events so large that a log has few
+// of them on a page, and looks at what is read to find where the newest begin.
+func TestSubscribe_TheNewestAreLookedForAsFarAsNeeded(t *testing.T) {
+	const n, small, large = 30, 1, 50_000
+	typed := func(f hub.Filter) hub.Filter { f.Types = []string{"t"}; return f }
+	tests := []struct {
+		name   string
+		filter hub.Filter
+		size   int // of an event
+		last   int
+		want   int // events
+		most   int // events that are looked at to find them
+	}{
+		{"one", topics("a"), large, 1, 1, 1},
+		{"one of small ones", topics("a"), small, 1, 1, 1},
+		{"some of small ones", topics("a"), small, 7, 7, 7},
+		{"some", topics("a"), large, 7, 7, 7},
+		{"all", topics("a"), large, n, n, n},
+		{"more than there are", topics("a"), large, 1000, n, n},
+		{"one of a pattern", hub.Filter{Patterns: []string{"*"}}, large, 1, 1, 1},
+		{"the only one of a type", typed(topics("a")), large, 1, 1, n},
+		{"more than there are of a type", typed(topics("a")), large, 2, 1, n},
+		{"of nothing", topics("b"), large, 3, 0, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := &spyLog{Log: newLog(t, nil)}
+				h := newHub(t, hub.Options{Log: log})
+				for i := range n {
+					ev := event("a", strings.Repeat("x", tt.size))
+					if i == 0 {
+						ev.Type = "t"
+					}
+					publish(t, h, ev)
+				}
+				looked := 0
+				log.read = func(q hub.Query, page hub.Page) {
+					if q.Newest {
+						looked += len(page.Records)
+					}
+				}
+				got := read(t, h, from(tt.filter, hub.Start{Last: tt.last})).all()
+				if len(got) != tt.want || looked > tt.most {
+					t.Errorf("got %d events, and %d were looked at, want %d and at most %d", len(got), looked, tt.want, tt.most)
+				}
+			})
+		})
+	}
+}
+
 func TestSubscribe_EndsWithItsContext(t *testing.T) {
 	t.Run("while it waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

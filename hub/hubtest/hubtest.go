@@ -179,6 +179,7 @@ var statements = []statement{
 	{"11 resume moves on by index", []check{
 		{"pages", pagesAreBounded},
 		{"the newest", newestAreTheLast},
+		{"the newest, page by page", newestGoOnDownward},
 		{"Through moves where nothing matches", throughMovesOn},
 		{"places", locateFindsPlaces},
 		{"cost is flat in history", costIsFlat},

@@ -362,21 +362,29 @@ func (m *model) Read(_ context.Context, q hub.Query) (hub.Page, error) {
 	for name, t := range s.topics {
 		page.Gap = page.Gap || t.trimmed > q.After && selects(name)
 	}
-	bytes := 0
-	for _, r := range s.rows {
+	rows := slices.Values(s.rows)
+	if q.Newest {
+		rows = func(yield func(row) bool) {
+			slices.Backward(s.rows)(func(_ int, r row) bool { return yield(r) })
+		}
+	}
+	bytes, last := 0, uint64(0)
+	for r := range rows {
 		m.looked++
 		if r.Seq <= q.After || r.Seq > until || !slices.ContainsFunc(r.under, selects) {
 			continue
 		}
-		if n := len(page.Records); n > 0 && !q.Newest && (n == q.Limit || q.Bytes > 0 && bytes >= q.Bytes) {
-			page.Through = page.Records[n-1].Seq
+		if n := len(page.Records); n > 0 && (n == q.Limit || q.Bytes > 0 && bytes >= q.Bytes) {
+			if !q.Newest {
+				page.Through = last
+			}
 			break
 		}
-		page.Records = append(page.Records, r.Record)
+		page.Records, last = append(page.Records, r.Record), r.Seq
 		bytes += r.Event.Size()
 	}
-	if q.Newest && q.Limit > 0 {
-		page.Records = page.Records[max(0, len(page.Records)-q.Limit):]
+	if q.Newest {
+		slices.Reverse(page.Records)
 	}
 	return page, nil
 }

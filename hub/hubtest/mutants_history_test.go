@@ -177,6 +177,40 @@ var placeMutants = []mutant{
 			return b.model.Read(ctx, q)
 		}
 	}},
+	{name: "the newest have no bound of bytes", check: "11/the newest, page by page", want: "one more record after", bend: func(b *bent) {
+		b.read = func(ctx context.Context, q hub.Query) (hub.Page, error) {
+			if q.Newest {
+				q.Bytes = 0
+			}
+			return b.model.Read(ctx, q)
+		}
+	}},
+	{name: "bytes are counted from the oldest of the newest", check: "11/the newest, page by page", want: "and on downward", bend: func(b *bent) {
+		b.eachPage(func(q hub.Query, p *hub.Page) {
+			all, _ := b.model.Read(context.Background(), hub.Query{Topics: q.Topics, Patterns: q.Patterns, After: q.After, Until: q.Until, Limit: q.Limit, Newest: true})
+			for i, bytes := 0, 0; q.Newest && q.Bytes > 0 && i < len(all.Records); i++ {
+				if bytes += all.Records[i].Event.Size(); i > 0 && bytes > q.Bytes {
+					p.Records = all.Records[:i]
+					break
+				}
+			}
+		})
+	}},
+	{name: "a newest event larger than Bytes is left out", check: "11/the newest, page by page", want: "and on downward", bend: func(b *bent) {
+		b.eachPage(func(q hub.Query, p *hub.Page) {
+			if q.Newest && q.Bytes > 0 && len(p.Records) == 1 && p.Records[0].Event.Size() > q.Bytes {
+				p.Records = nil
+			}
+		})
+	}},
+	{name: "the newest of several topics are those of the first", check: "11/the newest, page by page", want: "and on downward", bend: func(b *bent) {
+		b.read = func(ctx context.Context, q hub.Query) (hub.Page, error) {
+			if q.Newest {
+				q.Topics = q.Topics[:1]
+			}
+			return b.model.Read(ctx, q)
+		}
+	}},
 	{name: "Through is the last record", check: "11/Through moves where nothing matches", want: "got through", bend: func(b *bent) {
 		b.eachPage(func(q hub.Query, p *hub.Page) {
 			if p.Through = q.After; len(p.Records) > 0 {

@@ -300,11 +300,19 @@ func readPage(ctx context.Context, l hub.Log, q hub.Query) (hub.Page, error) {
 			return page, fmt.Errorf("read %+v: got sequence %d", q, r.Seq)
 		case q.Limit > 0 && i >= q.Limit:
 			return page, fmt.Errorf("read %+v: got %d records", q, len(page.Records))
-		case q.Bytes > 0 && i > 0 && bytes >= q.Bytes:
-			return page, fmt.Errorf("read %+v: got one more record after %d bytes", q, bytes)
 		}
 		before = r.Seq
 		bytes += r.Event.Size()
+	}
+	if n := len(page.Records); n > 1 && q.Bytes > 0 {
+		// The one that comes last, from where the page begins to fill.
+		over := page.Records[n-1]
+		if q.Newest {
+			over = page.Records[0]
+		}
+		if rest := bytes - over.Event.Size(); rest >= q.Bytes {
+			return page, fmt.Errorf("read %+v: got one more record after %d bytes", q, rest)
+		}
 	}
 	switch head := l.Head().Seq; {
 	case page.Through < before:

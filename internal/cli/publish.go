@@ -148,7 +148,7 @@ func (c *publishCommand) run(cmd *cobra.Command, args []string) error {
 func (c *publishCommand) stream(ctx context.Context, p *publisher, in input) error {
 	enc := encoder(relayed{})
 	if c.lines {
-		enc = &lineEvents{event: sse.Event{Type: c.typ, Retry: c.retry}}
+		enc = &lineEvents{event: sse.Event{Type: c.typ}}
 	}
 	a, inputErr, err := p.stream(ctx, in.r, enc)
 	if err != nil {
@@ -254,13 +254,13 @@ func (c *publishCommand) request(cmd *cobra.Command, topic string) (string, http
 	default:
 		header.Set("Content-Type", "text/plain; charset=utf-8")
 	}
-	if c.typ != "" && !c.lines { // which has it in each event, and --retry too
+	if c.typ != "" && !c.lines { // which has it in each event
 		query.Set("type", c.typ)
 	}
 	if c.id != "" {
 		query.Set("id", c.id)
 	}
-	if c.retry > 0 && !c.lines {
+	if c.retry > 0 { // with --lines too: a retry that a stream begins with is not an event's
 		query.Set("retry", strconv.FormatInt(int64((c.retry+time.Millisecond-1)/time.Millisecond), 10))
 	}
 	if c.private {

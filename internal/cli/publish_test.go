@@ -145,12 +145,12 @@ func TestPublish_LinesArriveWhileTheInputIsOpen(t *testing.T) {
 	c := start(t, []string{"publish", "--url", hub.URL, "--lines", "--type", "log", "--retry", "2s", "--private", "logs"}, set)
 	for _, line := range []string{"first", "second", ""} {
 		in.write(line + "\n")
-		if got := receive(t, arrived, "the event"); got.Data != line || got.Type != "log" || got.Retry.Seconds() != 2 {
+		if got := receive(t, arrived, "the event"); got.Data != line || got.Type != "log" {
 			t.Errorf("got %+v, want the line %q", got, line)
 		}
 	}
-	if got := receive(t, hub.requests, "the request"); got.RequestURI != "/events/logs?private=true" {
-		t.Errorf("got %s, want no type and retry where each event has them", got.RequestURI)
+	if got := receive(t, hub.requests, "the request"); got.RequestURI != "/events/logs?private=true&retry=2000" {
+		t.Errorf("got %s, want no type where each event has it, and the retry of all", got.RequestURI)
 	}
 	in.end()
 	c.ends(cli.ExitOK)

@@ -217,7 +217,7 @@ func (relayed) idle(dst []byte) []byte { return dst }
 
 // lineEvents makes an event of each line, and of a last one without a line break.
 type lineEvents struct {
-	event   sse.Event // with the type and the retry of all
+	event   sse.Event // with the type of all
 	partial []byte
 	lines   int
 }

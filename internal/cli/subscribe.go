@@ -277,6 +277,11 @@ func (c *subscribeCommand) options(cmd *cobra.Command) (*eventsource.Options, er
 	if err != nil {
 		return nil, err
 	}
+	if header.Get("Prefer") == "" {
+		// A hub then tells a quiet stream's position, from which to go on, with a lone
+		// id, which this client takes for what it is. Others ignore it.
+		header.Set("Prefer", "heartbeat=id")
+	}
 	opts := &eventsource.Options{
 		Method:      c.method,
 		Header:      header,

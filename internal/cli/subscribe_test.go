@@ -73,6 +73,8 @@ func TestSubscribe_Request(t *testing.T) {
 	}{
 		{"headers", []string{"--header", "Authorization: Bearer x", "-H", "X-A:1", "--last-event-id", "k 7"}, "GET", "",
 			map[string]string{"Authorization": "Bearer x", "X-A": "1", "Last-Event-Id": "k 7", "Cache-Control": "no-cache"}},
+		{"a position's form", nil, "GET", "", map[string]string{"Prefer": "heartbeat=id"}},
+		{"a preference of its own", []string{"-H", "prefer: status"}, "GET", "", map[string]string{"Prefer": "status"}},
 		{"JSON body", []string{"--body", `{"a": 1}`}, "POST", `{"a": 1}`, map[string]string{"Content-Type": "application/json"}},
 		{"other body", []string{"--body", "a=1"}, "POST", "a=1", map[string]string{"Content-Type": "text/plain; charset=utf-8"}},
 		{"body with a type", []string{"--body", "a=1", "-H", "content-type: application/x-www-form-urlencoded"}, "POST", "a=1",

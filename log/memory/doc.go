@@ -4,5 +4,6 @@
 //
 // It is log and apply, as every Log is: Append puts a record with its sequence and time
 // at the end of the order, and tables.apply, which reads no clock, writes it to the
-// tables that all reading is done from.
+// tables that all reading is done from. Where nothing is appended, a record with a time
+// alone lets old events expire.
 package memory

@@ -3,6 +3,7 @@ package memory_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,6 +112,38 @@ func TestLog_ExpiresWhileNothingIsAppended(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if count("short") != 0 || count("long") != 1 {
 			t.Errorf("got %d and %d events, want 0 and 1", count("short"), count("long"))
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestLog_ExpiryIsInTheOrder has a clock that steps back after an event has expired by it:
+// what comes then cannot be older than that.
+func TestLog_ExpiryIsInTheOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		noon := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+		var clock atomic.Pointer[time.Time]
+		set := func(now time.Time) { clock.Store(&now) }
+		set(noon)
+		l := open(t, &memory.Options{
+			Retention: hub.RetentionRules{{Pattern: "short", Retention: hub.Retention{Age: time.Minute}}},
+			Now:       func() time.Time { return *clock.Load() },
+		})
+		publish(t, l, "a", "short")
+		seq := l.Head().Seq
+		set(noon.Add(time.Hour))
+		time.Sleep(time.Minute) // synctest's
+		if info, err := l.Topic(t.Context(), "short"); err != nil || info.Count != 0 {
+			t.Fatalf("got %+v, %v, want the event to be gone", info, err)
+		}
+		if head := l.Head(); head.Seq != seq || !head.Time.Equal(noon.Add(time.Hour)) {
+			t.Errorf("got %+v, want sequence %d still, and the time that has passed", head, seq)
+		}
+		set(noon.Add(time.Second))
+		if got := publish(t, l, "b", "short").Time; got.Before(noon.Add(time.Hour)) {
+			t.Errorf("got an event of %v after what had expired by %v", got, noon.Add(time.Hour))
 		}
 		if err := l.Close(); err != nil {
 			t.Error(err)

@@ -31,7 +31,7 @@ func (t *tables) read(q hub.Query) hub.Page {
 	}
 	lists := t.matching(&q, &page)
 	if q.Newest {
-		page.Records = newest(lists, q.After, until, q.Limit)
+		page.Records = newest(lists, &q, until)
 		return page
 	}
 
@@ -109,21 +109,26 @@ func above(list *queue[*entry], seq uint64) int {
 // look is called for each entry that reading looks at; a test counts them.
 var look = func() {}
 
-// newest returns the last limit events after a sequence and up to another.
-func newest(lists []*queue[*entry], after, until uint64, limit int) []hub.Record {
+// newest returns the last events up to a sequence.
+func newest(lists []*queue[*entry], q *hub.Query, until uint64) []hub.Record {
 	var all []*entry
 	for _, list := range lists {
-		from, to := above(list, after), above(list, until)
-		for i := max(from, to-limit); i < to; i++ {
+		from, to := above(list, q.After), above(list, until)
+		for i := max(from, to-q.Limit); i < to; i++ {
 			all = append(all, list.at(i))
 		}
 	}
-	slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
+	slices.SortFunc(all, func(a, b *entry) int { return cmp.Compare(b.seq, a.seq) })
 	all = slices.Compact(all)
 	var records []hub.Record
-	for _, e := range all[max(0, len(all)-limit):] {
+	size := 0
+	for _, e := range all[:min(q.Limit, len(all))] {
+		if size += int(e.size); len(records) > 0 && size > q.Bytes {
+			break
+		}
 		records = append(records, e.record())
 	}
+	slices.Reverse(records)
 	return records
 }
 

@@ -20,7 +20,7 @@ const (
 type record struct {
 	seq   uint64 // of the first thing in the group
 	time  time.Time
-	group *hub.Group
+	group *hub.Group // nil: time passes, and nothing else; it uses no sequence up
 }
 
 // An entry is an event that at least one topic keeps.
@@ -32,7 +32,7 @@ type entry struct {
 	topics int // that keep it
 }
 
-// tables hold all that reading needs. They change in apply and expire only.
+// tables hold all that reading needs. They change in apply only.
 type tables struct {
 	epoch    string
 	rules    hub.RetentionRules
@@ -76,6 +76,10 @@ func newTables(epoch string, rules hub.RetentionRules, maxBytes int64, keyLife t
 // record and on what was applied before, and on nothing else.
 func (t *tables) apply(r record) (hub.Receipt, error) {
 	g := r.group
+	if g == nil {
+		t.pass(r.time)
+		return hub.Receipt{}, nil
+	}
 	if receipt, ok := t.groups.get(g.ID); ok && g.ID != "" {
 		receipt.Replayed = true
 		return receipt, nil
@@ -91,8 +95,7 @@ func (t *tables) apply(r record) (hub.Receipt, error) {
 		return hub.Receipt{}, err
 	}
 
-	t.time = r.time
-	t.expire(r.time)
+	t.pass(r.time)
 	receipt := hub.Receipt{Epoch: t.epoch, Time: r.time}
 	seq := r.seq
 	var records []hub.Record
@@ -170,8 +173,9 @@ func (t *tables) add(seq uint64, now time.Time, ev *hub.Event) hub.Record {
 	return hub.Record{Seq: seq, Kind: hub.KindEvent, Time: now, Topics: own.Topics, Event: e.event}
 }
 
-// expire lets go what has come of age.
-func (t *tables) expire(now time.Time) {
+// pass has time pass, which lets go what has come of age.
+func (t *tables) pass(now time.Time) {
+	t.time = now
 	for _, r := range t.aging {
 		for topic := r.next(now); topic != nil; topic = r.next(now) {
 			for topic.entries.len() > 0 && now.Sub(topic.entries.front().time) > r.Age {
