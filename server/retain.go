@@ -11,7 +11,8 @@ import (
 
 // ParseRetain reads a retention rule as it stands on a command line: a pattern, "=", and
 // one or more of age:DURATION, count:N, bytes:N (with KiB, MiB or GiB), separated by
-// commas, or "all" to keep everything. The last "=" counts, as topics may have some.
+// commas, or "all" to keep everything, or "latest" to keep a topic's newest event only.
+// The last "=" counts, as topics may have some.
 func ParseRetain(s string) (hub.RetentionRule, error) {
 	i := strings.LastIndexByte(s, '=')
 	if i < 0 {
@@ -21,7 +22,11 @@ func ParseRetain(s string) (hub.RetentionRule, error) {
 	if err := hub.CheckPattern(rule.Pattern); err != nil {
 		return rule, fmt.Errorf("retention %q: %w", s, err)
 	}
-	if s[i+1:] == "all" {
+	switch s[i+1:] {
+	case "all":
+		return rule, nil
+	case "latest":
+		rule.Count = 1
 		return rule, nil
 	}
 	for part := range strings.SplitSeq(s[i+1:], ",") {
@@ -35,7 +40,7 @@ func ParseRetain(s string) (hub.RetentionRule, error) {
 		case "bytes":
 			rule.Bytes, err = ParseBytes(value)
 		default:
-			return rule, fmt.Errorf("retention %q: %q is none of age:…, count:… and bytes:…", s, part)
+			return rule, fmt.Errorf("retention %q: %q is none of age:…, count:…, bytes:…, latest and all", s, part)
 		}
 		if err != nil {
 			return rule, fmt.Errorf("retention %q: %s: %w", s, name, err)

@@ -4,20 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/tidewire/tidewire/hub"
+	"github.com/tidewire/tidewire/log/disk"
 	"github.com/tidewire/tidewire/log/memory"
 )
 
 // The defaults of [Config].
 const (
 	DefaultListen       = "127.0.0.1:7730"
-	DefaultRetain       = "**=count:10000,age:24h"
-	DefaultHistoryBytes = 256 << 20
 	DefaultDrainTimeout = 10 * time.Second
+
+	// On disk, and in memory.
+	DefaultRetain             = "**=age:7d"
+	DefaultHistoryBytes       = 10 << 30
+	DefaultMemoryRetain       = "**=count:10000,age:24h"
+	DefaultMemoryHistoryBytes = 256 << 20
 
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
@@ -28,11 +34,24 @@ type Config struct {
 	// Listen is the TCP address. Default: [DefaultListen]; port 0 takes any free one.
 	Listen string
 
-	// Retention says how much is kept of which topics. Default: [DefaultRetain].
+	// Data is the directory that keeps the history. Default: none, it is in memory.
+	Data string
+
+	// Sync says when what is published is put on the disk. Default:
+	// [disk.SyncAlways].
+	Sync disk.Sync
+
+	// MinFree is how many bytes must be free on the disk. Default: that of
+	// [disk.Options]; negative: none.
+	MinFree int64
+
+	// Retention says how much is kept of which topics. Default: [DefaultRetain], and
+	// [DefaultMemoryRetain] in memory.
 	Retention hub.RetentionRules
 
 	// HistoryBytes bounds all topics' history together. Default:
-	// [DefaultHistoryBytes]; negative: no bound.
+	// [DefaultHistoryBytes], and [DefaultMemoryHistoryBytes] in memory; negative: no
+	// bound.
 	HistoryBytes int64
 
 	// DrainTimeout bounds an orderly stop. Default: [DefaultDrainTimeout].
@@ -50,7 +69,8 @@ type Config struct {
 type Server struct {
 	drain    time.Duration
 	listener net.Listener
-	log      *memory.Log
+	log      hub.Log
+	control  *control // nil without a data directory
 	hub      *hub.Hub
 	http     *http.Server
 }
@@ -64,25 +84,20 @@ func New(c *Config) (*Server, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	log, err := memory.New(&memory.Options{Retention: cfg.Retention, MaxBytes: max(cfg.HistoryBytes, 0)})
-	if err != nil {
-		return nil, err
-	}
-	cfg.Hub.Log = log
-	h, err := hub.New(&cfg.Hub)
-	if err != nil {
-		return nil, errors.Join(err, log.Close())
-	}
-	s := &Server{drain: cfg.DrainTimeout, log: log, hub: h}
+	s := &Server{drain: cfg.DrainTimeout}
+	var err error
 	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: choose another address with --listen", err), s.close(context.Background()))
+		return nil, fmt.Errorf("%w: choose another address with --listen", err)
+	}
+	if err := s.open(&cfg); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
 	}
 	limit := cfg.Hub.Limits.HeaderSize
 	if limit == 0 {
 		limit = hub.DefaultMaxHeaderSize
 	}
 	s.http = &http.Server{
-		Handler:           cfg.Handler(h),
+		Handler:           cfg.Handler(s.hub),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		// The hub's own limit answers with a problem document; this one is behind it.
@@ -91,19 +106,41 @@ func New(c *Config) (*Server, error) {
 	return s, nil
 }
 
+// open opens the log, and the hub over it.
+func (s *Server) open(c *Config) (err error) {
+	if s.log, err = c.openLog(); err != nil {
+		return err
+	}
+	c.Hub.Log = s.log
+	if s.hub, err = hub.New(&c.Hub); err != nil {
+		return errors.Join(err, s.log.Close())
+	}
+	if d, ok := s.log.(*disk.Log); ok {
+		if s.control, err = newControl(d); err != nil {
+			// Such as where the path is longer than a socket's can be.
+			slog.Warn("no backup can be taken while the server runs", "error", err)
+		}
+	}
+	return nil
+}
+
 func (c *Config) defaults() error {
 	if c.Listen == "" {
 		c.Listen = DefaultListen
 	}
+	retain, history := DefaultRetain, int64(DefaultHistoryBytes)
+	if c.Data == "" {
+		retain, history = DefaultMemoryRetain, DefaultMemoryHistoryBytes
+	}
 	if c.Retention == nil {
-		rule, err := ParseRetain(DefaultRetain)
+		rule, err := ParseRetain(retain)
 		if err != nil {
 			return err
 		}
 		c.Retention = hub.RetentionRules{rule}
 	}
 	if c.HistoryBytes == 0 {
-		c.HistoryBytes = DefaultHistoryBytes
+		c.HistoryBytes = history
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = DefaultDrainTimeout
@@ -112,6 +149,14 @@ func (c *Config) defaults() error {
 		c.Handler = withPage
 	}
 	return nil
+}
+
+func (c *Config) openLog() (hub.Log, error) {
+	most := max(c.HistoryBytes, 0)
+	if c.Data == "" {
+		return memory.New(&memory.Options{Retention: c.Retention, MaxBytes: most})
+	}
+	return disk.Open(c.Data, &disk.Options{Retention: c.Retention, MaxBytes: most, Sync: c.Sync, MinFree: c.MinFree})
 }
 
 // URL returns the address of the server, such as "http://127.0.0.1:7730".
@@ -139,14 +184,13 @@ func (s *Server) close(grace context.Context) error {
 	// The listener first, so that those who are sent away do not come back at once.
 	var errs []error
 	stopped := make(chan error, 1)
-	if s.http != nil {
-		go func() { stopped <- s.http.Shutdown(grace) }()
-	} else {
-		stopped <- nil
-	}
+	go func() { stopped <- s.http.Shutdown(grace) }()
 	errs = append(errs, s.hub.Shutdown(grace), <-stopped)
-	if s.http != nil && grace.Err() != nil {
+	if grace.Err() != nil {
 		errs = append(errs, s.http.Close())
+	}
+	if s.control != nil {
+		errs = append(errs, s.control.close())
 	}
 	errs = append(errs, s.log.Close())
 	for i, err := range errs {

@@ -133,6 +133,7 @@ func TestNew_SaysWhatIsWrong(t *testing.T) {
 func TestParseRetain(t *testing.T) {
 	for in, want := range map[string]hub.RetentionRule{
 		"**=all":                {Pattern: "**"},
+		"a/*=latest":            {Pattern: "a/*", Retention: hub.Retention{Count: 1}},
 		"a/*=count:5":           {Pattern: "a/*", Retention: hub.Retention{Count: 5}},
 		"a=b=age:1h30m":         {Pattern: "a=b", Retention: hub.Retention{Age: 90 * time.Minute}},
 		"a=age:1.5d,bytes:2KiB": {Pattern: "a", Retention: hub.Retention{Age: 36 * time.Hour, Bytes: 2048}},

@@ -15,7 +15,7 @@ func TestMain_Usage(t *testing.T) {
 		want string // all but what is tried next
 	}{
 		{"sub", `there is no command "sub"; did you mean subscribe?`},
-		{"nonsense", `there is no command "nonsense", but completion, `},
+		{"nonsense", `there is no command "nonsense", but backup, check, completion, `},
 		{"help nonsense", `there is no command "nonsense", but`},
 		{"help publish x", `there is no command "publish x", but`},
 		{"--nonsense", "there is no flag --nonsense"},
@@ -114,6 +114,8 @@ func TestMain_Help(t *testing.T) {
 	}{
 		{"tidewire", [][]string{nil, {"--help"}, {"-h"}, {"help"}}},
 		{"serve", [][]string{{"serve", "--help"}, {"help", "serve"}}},
+		{"check", [][]string{{"check", "--help"}}},
+		{"backup", [][]string{{"backup", "--help"}}},
 		{"demo", [][]string{{"demo", "--help"}, {"help", "demo"}}},
 		{"publish", [][]string{{"publish", "--help"}, {"help", "publish"}}},
 		{"subscribe", [][]string{{"subscribe", "--help"}, {"help", "subscribe"}}},

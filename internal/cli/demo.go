@@ -12,13 +12,13 @@ import (
 
 // newDemoCommand makes the command that shows what there is.
 func newDemoCommand(std IO) *cobra.Command {
-	var f serveFlags
+	f := serveFlags{memory: true}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a hub with a page of live examples",
 		Long: `Run a hub as "tidewire serve" does, with a page of live examples at its address: a
 clock, a counter, an article feed, custom event types, and a panel that shows a
-connection as it is cut and resumes.
+connection as it is cut and resumes. The history is in memory.
 
 Exit codes: 0 stopped by an interrupt; 1 it could not listen or serve; 2 wrong usage;
 130 stopped by a second interrupt.`,
@@ -26,7 +26,7 @@ Exit codes: 0 stopped by an interrupt; 1 it could not listen or serve; 2 wrong u
   tidewire demo --listen 127.0.0.1:0`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.config()
+			cfg, err := f.config(cmd.Flags())
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,8 @@ var commands = []func(IO) *cobra.Command{
 	newDemoCommand,
 	newPublishCommand,
 	newSubscribeCommand,
+	newCheckCommand,
+	newBackupCommand,
 	newVersionCommand,
 	newCompletionCommand,
 	newHelpCommand,

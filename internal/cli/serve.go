@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -9,8 +10,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/tidewire/tidewire/hub"
+	"github.com/tidewire/tidewire/log/disk"
 	"github.com/tidewire/tidewire/server"
 )
 
@@ -22,8 +25,9 @@ func newServeCommand(std IO) *cobra.Command {
 		Short: "Run a hub that anyone on this machine can publish and subscribe to",
 		Long: `Run a hub: POST /events/{topic} publishes, GET /events/{topic} subscribes.
 
-It needs no configuration and keeps its history in memory. There is no
-authorisation yet, so it listens on this machine only.
+It needs no configuration, and keeps its history in a directory: what was answered
+with success survives a crash and a power failure. There is no authorisation yet, so
+it listens on this machine only.
 
 The first interrupt stops it in an orderly way: subscribers are told to come back a
 little later, each at another time. A second one stops it at once.
@@ -31,11 +35,13 @@ little later, each at another time. A second one stops it at once.
 Exit codes: 0 stopped by an interrupt; 1 it could not listen or serve; 2 wrong usage;
 130 stopped by a second interrupt.`,
 		Example: `  tidewire serve
-  tidewire serve --listen 127.0.0.1:8080 --retain 'news/**=count:1000,age:7d' --retain '**=age:1h'
+  tidewire serve --listen 127.0.0.1:8080 --data /var/lib/tidewire
+  tidewire serve --retain 'news/**=count:1000,age:7d' --retain 'prices/*=latest' --retain '**=age:1h'
+  tidewire serve --memory
   tidewire serve --allow-origin https://example.com`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.config()
+			cfg, err := f.config(cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -46,9 +52,17 @@ Exit codes: 0 stopped by an interrupt; 1 it could not listen or serve; 2 wrong u
 	return cmd
 }
 
+// defaultData is where history is kept.
+const defaultData = "./tidewire-data"
+
 // serveFlags are those of everything that serves.
 type serveFlags struct {
+	file      string
 	listen    string
+	data      string
+	memory    bool
+	sync      string
+	free      string
 	retain    []string
 	history   string
 	heartbeat time.Duration
@@ -68,9 +82,9 @@ type serveFlags struct {
 func (f *serveFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
+	flags.StringVar(&f.file, "config", "", "`file` in TOML with any of these flags, such as listen = \"127.0.0.1:8080\"; what the command line says counts")
 	flags.StringVar(&f.listen, "listen", server.DefaultListen, "`address` to listen on, of this machine only; port 0 takes any free one")
-	flags.StringArrayVar(&f.retain, "retain", []string{server.DefaultRetain}, "`pattern=bounds` of a topic's history: age:24h, count:1000, bytes:64MiB, or all; the first that matches counts (repeat for more)")
-	flags.StringVar(&f.history, "history", size(server.DefaultHistoryBytes), "`bytes` of all topics' history together; 0 for no bound")
+	f.addLog(flags)
 	flags.DurationVar(&f.heartbeat, "heartbeat", hub.DefaultHeartbeat, "how long a stream may be idle before a comment keeps it open; 0 for ever")
 	flags.DurationVar(&f.retry, "retry", hub.DefaultRetry, "reconnection time that subscribers are told")
 	flags.DurationVar(&f.write, "write-timeout", hub.DefaultWriteTimeout, "how long a subscriber may take nothing before it is cut off")
@@ -85,9 +99,30 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.headers, "max-headers", size(hub.DefaultMaxHeaderSize), "`bytes` of a request's URL and headers at most")
 }
 
+// addLog adds the flags of where history is kept, and how much of it.
+func (f *serveFlags) addLog(flags *pflag.FlagSet) {
+	if !f.memory {
+		flags.StringVar(&f.data, "data", defaultData, "`directory` that keeps the history")
+		flags.BoolVar(&f.memory, "memory", false, "keep the history in memory, until the process ends")
+		flags.StringVar(&f.sync, "sync", disk.SyncAlways.String(), "when a publish is answered: always, when the disk has it; interval=100ms, the end of the machine can lose so much; never, half a minute or so")
+		flags.StringVar(&f.free, "min-free", "", "`bytes` that must stay free on the disk, or publishing is refused; 0 for none (default "+size(disk.DefaultMinFree)+", or a twentieth of the disk)")
+	}
+	retain, history := server.DefaultRetain, size(server.DefaultHistoryBytes)
+	if memory, bytes := server.DefaultMemoryRetain, size(server.DefaultMemoryHistoryBytes); f.memory {
+		retain, history = memory, bytes
+	} else {
+		retain, history = retain+", in memory "+memory, history+", in memory "+bytes
+	}
+	flags.StringArrayVar(&f.retain, "retain", nil, "`pattern=bounds` of a topic's history: age:24h, count:1000, bytes:64MiB, or latest for one event, or all; the first that matches counts (repeat for more) (default "+retain+")")
+	flags.StringVar(&f.history, "history", "", "`bytes` of all topics' history together; 0 for no bound (default "+history+")")
+}
+
 // config checks all flags and reports everything that is wrong with them at once.
-func (f *serveFlags) config() (*server.Config, error) {
+func (f *serveFlags) config(flags *pflag.FlagSet) (*server.Config, error) {
 	var wrong []string
+	if f.file != "" {
+		wrong = setFromFile(flags, f.file)
+	}
 	note := func(flag string, err error) {
 		if err != nil {
 			wrong = append(wrong, fmt.Sprintf("--%s: %v", flag, err))
@@ -106,12 +141,27 @@ func (f *serveFlags) config() (*server.Config, error) {
 			note(flag, fmt.Errorf("must be more than 0"))
 		}
 	}
-	c := &server.Config{Listen: f.listen, DrainTimeout: f.drain, HistoryBytes: bytes("history", f.history, 0)}
-	if c.HistoryBytes == 0 {
-		c.HistoryBytes = -1
+	// optional reads a size whose 0 is none, and that has a default.
+	optional := func(flag, value string) int64 {
+		if value == "" {
+			return 0
+		}
+		if n := bytes(flag, value, 0); n > 0 {
+			return n
+		}
+		return -1
 	}
+	c := &server.Config{Listen: f.listen, DrainTimeout: f.drain, HistoryBytes: optional("history", f.history)}
 	note("listen", onThisMachine(f.listen))
-	c.Retention = hub.RetentionRules{}
+	if !f.memory {
+		var err error
+		c.Data, c.MinFree = f.data, optional("min-free", f.free)
+		c.Sync, err = disk.ParseSync(f.sync)
+		note("sync", err)
+		if f.data == "" {
+			note("data", errors.New("name a directory, or use --memory"))
+		}
+	}
 	for _, s := range f.retain {
 		rule, err := server.ParseRetain(s)
 		note("retain", err)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,35 +16,103 @@ import (
 func TestServe(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
+	data := filepath.Join(t.TempDir(), "data")
 	out, w := io.Pipe()
 	code := make(chan int, 1)
 	go func() {
-		code <- cli.Main(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--max-event", "5"}, cli.IO{Out: w})
+		code <- cli.Main(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--max-event", "5", "--data", data}, cli.IO{Out: w})
 		_ = w.Close()
 	}()
-	said := bufio.NewScanner(out)
+	lines := bufio.NewScanner(out)
 	var url string
-	for said.Scan() {
-		if _, rest, ok := strings.Cut(said.Text(), "curl -d 'hello' "); ok {
+	for lines.Scan() {
+		if _, rest, ok := strings.Cut(lines.Text(), "curl -d 'hello' "); ok {
 			url = rest
 			break
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }() // so that nothing it says blocks it
-	for data, want := range map[string]int{"12345": http.StatusCreated, "123456": http.StatusRequestEntityTooLarge} {
-		resp, err := http.Post(url, "text/plain", strings.NewReader(data))
+	for body, want := range map[string]int{"12345": http.StatusCreated, "123456": http.StatusRequestEntityTooLarge} {
+		resp, err := http.Post(url, "text/plain", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = resp.Body.Close()
 		if resp.StatusCode != want {
-			t.Errorf("%d bytes: got %s, want %d", len(data), resp.Status, want)
+			t.Errorf("%d bytes: got %s, want %d", len(body), resp.Status, want)
 		}
+	}
+	backup := filepath.Join(t.TempDir(), "backup")
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"check", data}, cli.ExitFailed, "in use by another process"},
+		{[]string{"backup", "--data", data, backup}, cli.ExitOK, "copied to"},
+		{[]string{"backup", "--data", data, backup}, cli.ExitFailed, "is there already"},
+		{[]string{"check", backup}, cli.ExitOK, "It is a copy"},
+		{[]string{"serve", "--listen", "127.0.0.1:0", "--data", data}, cli.ExitFailed, "in use by another process"},
+	} {
+		said(t, c.code, c.says, c.args...)
 	}
 	interrupt()
 	if c := <-code; c != cli.ExitOK {
 		t.Errorf("got exit code %d, want 0", c)
 	}
+	said(t, cli.ExitOK, "events   1 of", "check", data)
+	said(t, cli.ExitOK, "copied to", "backup", "--data", data, backup+"2")
+	said(t, cli.ExitOK, "It is whole.", "check", backup+"2")
+}
+
+// said runs a command to its end and looks for what it says.
+func said(t *testing.T, code int, says string, args ...string) {
+	t.Helper()
+	var said strings.Builder
+	if got := cli.Main(t.Context(), args, cli.IO{Out: &said, Err: &said}); got != code || !strings.Contains(said.String(), says) {
+		t.Errorf("%q: got exit code %d, %q, want %d and %q", args, got, said.String(), code, says)
+	}
+}
+
+func TestCheckAndBackup_SayWhatIsWrong(t *testing.T) {
+	empty := t.TempDir()
+	said(t, cli.ExitUsage, "takes one directory", "check")
+	said(t, cli.ExitUsage, "takes one directory", "backup", "a", "b")
+	said(t, cli.ExitFailed, "no such file", "check", filepath.Join(empty, "none"))
+	said(t, cli.ExitFailed, "is no directory of a log", "check", empty)
+	said(t, cli.ExitFailed, "no such file", "backup", "--data", filepath.Join(empty, "none"), filepath.Join(empty, "copy"))
+	said(t, cli.ExitFailed, "is no directory of a log", "backup", "--data", empty, filepath.Join(empty, "copy"))
+}
+
+// TestServe_ReadsAFile sets what it can be told in a file.
+func TestServe_ReadsAFile(t *testing.T) {
+	dir := t.TempDir()
+	write := func(text string) string {
+		name := filepath.Join(dir, "tidewire.toml")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for text, says := range map[string]string{
+		`listen = "127.0.0.1:0"` + "\nmemory = true\nretain = [\"a=count:1\", \"b\"]": `retention "b" has no`,
+		`max-topics = 0`:             "--max-topics: must be more than 0",
+		`max-topics = "many"`:        "max-topics: ",
+		`listne = "127.0.0.1:0"`:     `"listne" is no flag`,
+		`listen = ["a", "b"]`:        "listen: it is a list",
+		`listen = 2026-01-01`:        "listen: it is neither text",
+		`listen = `:                  "--config: ",
+		`config = "other.toml"`:      `"config" is no flag`,
+		"sync = \"sometimes\"":       "--sync: sync is",
+		"min-free = \"x\"":           "--min-free: ",
+		"data = \"\"":                "--data: name a directory",
+		"retain = [\"**=latest:1\"]": "--retain: ",
+	} {
+		said(t, cli.ExitUsage, says, "serve", "--config", write(text))
+	}
+	said(t, cli.ExitUsage, "no such file", "serve", "--config", filepath.Join(dir, "none"))
+	// What the command line says counts, and the rest is from the file.
+	said(t, cli.ExitFailed, "listen tcp", "serve", "--listen", "127.0.0.1:1x", "--config", write("listen = \"127.0.0.1:0\"\nmemory = true"))
 }
 
 func TestServe_SaysAllThatIsWrongAtOnce(t *testing.T) {
@@ -62,7 +132,7 @@ func TestServe_SaysAllThatIsWrongAtOnce(t *testing.T) {
 
 func TestServe_AnAddressThatIsTaken(t *testing.T) {
 	var errs strings.Builder
-	if code := cli.Main(t.Context(), []string{"serve", "--listen", "127.0.0.1:1x"}, cli.IO{Err: &errs}); code != cli.ExitFailed {
+	if code := cli.Main(t.Context(), []string{"serve", "--memory", "--listen", "127.0.0.1:1x"}, cli.IO{Err: &errs}); code != cli.ExitFailed {
 		t.Errorf("got exit code %d, %s, want %d", code, errs.String(), cli.ExitFailed)
 	}
 }
