@@ -194,14 +194,15 @@ func (l *Log) Tail(ctx context.Context, after uint64) iter.Seq2[[]hub.Record, er
 	return func(yield func([]hub.Record, error) bool) {
 		for ctx.Err() == nil {
 			l.mu.RLock()
-			records, err := l.tables.order.above(after)
+			records, reached := l.tables.tail.Above(after)
+			oldest := l.tables.tail.Oldest()
 			changed, closed := l.changed, l.closed
 			l.mu.RUnlock()
 			if closed {
 				return
 			}
-			if err != nil {
-				yield(nil, err)
+			if !reached {
+				yield(nil, &hub.TrimmedError{After: after, Oldest: oldest})
 				return
 			}
 			if len(records) > 0 {

@@ -73,7 +73,7 @@ func (t *tables) matching(q *hub.Query, page *hub.Page) []*queue[*entry] {
 		}
 	}
 	for _, p := range q.Patterns {
-		t.topics.match(p, add)
+		t.topics.tree.Match(p, add)
 	}
 	for topic := range seen {
 		page.Removed += topic.removed

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidewire/tidewire/hub"
+	"github.com/tidewire/tidewire/log/internal/tailwindow"
 )
 
 // Bounds of what is remembered beyond the events themselves, in entries.
@@ -45,13 +46,13 @@ type tables struct {
 	events queue[*entry] // all, dead ones among them until they come to the front
 	dead   int
 	bytes  int64 // of all live ones
-	topics topicTree
+	topics topics
 	ids    ids
 	groups *recent[hub.Receipt]
 	aging  []*agingRule // parallel to rules
 	whole  *agingRule   // of topics that no rule matches
 	marks  marks
-	order  order
+	tail   *tailwindow.Window // the newest records, also of events that are removed
 }
 
 func newTables(epoch string, rules hub.RetentionRules, maxBytes int64, keyLife time.Duration, tailBytes int) *tables {
@@ -60,10 +61,10 @@ func newTables(epoch string, rules hub.RetentionRules, maxBytes int64, keyLife t
 		rules:    rules,
 		maxBytes: maxBytes,
 		keys:     keys{life: keyLife, byName: make(map[string]keyed)},
-		topics:   newTopicTree(),
+		topics:   topics{byName: make(map[string]*topic)},
 		ids:      ids{first: make(map[string]uint64), lost: newRecent[struct{}](maxLostID)},
 		groups:   newRecent[hub.Receipt](maxGroups),
-		order:    order{limit: tailBytes},
+		tail:     tailwindow.New(tailBytes, 0),
 	}
 	for _, r := range rules {
 		t.aging = append(t.aging, &agingRule{Retention: r.Retention})
@@ -119,7 +120,7 @@ func (t *tables) apply(r record) (hub.Receipt, error) {
 	if len(records) > 0 {
 		t.seq = seq - 1
 		t.marks.add(r.seq, r.time)
-		t.order.add(records)
+		t.tail.Add(records)
 	}
 	t.groups.put(g.ID, receipt)
 	t.keys.put(key, g.Sum, receipt)

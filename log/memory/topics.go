@@ -1,10 +1,10 @@
 package memory
 
 import (
-	"strings"
 	"time"
 
 	"github.com/tidewire/tidewire/hub"
+	"github.com/tidewire/tidewire/log/internal/topictree"
 )
 
 // A topic keeps its events in order. It outlives them, as the marks of what was its
@@ -51,84 +51,23 @@ func (t *topic) excess() bool {
 	return n > 1 && (r.Count > 0 && int64(n) > r.Count || r.Bytes > 0 && t.bytes > r.Bytes)
 }
 
-// A topicTree finds topics by name and by pattern. Its cost is that of what matches.
-type topicTree struct {
+// topics are found by name and by pattern.
+type topics struct {
 	byName map[string]*topic
-	root   *node
+	tree   topictree.Tree[*topic]
 }
 
-type node struct {
-	topic    *topic // the topic that ends here, nil if none
-	children map[string]*node
-}
-
-func newTopicTree() topicTree {
-	return topicTree{byName: make(map[string]*topic), root: &node{}}
-}
-
-func (t *topicTree) get(name string) *topic { return t.byName[name] }
+func (t *topics) get(name string) *topic { return t.byName[name] }
 
 // make returns the topic of that name, a new one if need be.
-func (t *topicTree) make(name string, rule func(string) *agingRule) *topic {
+func (t *topics) make(name string, rule func(string) *agingRule) *topic {
 	if found := t.byName[name]; found != nil {
 		return found
 	}
-	n := t.root
-	for segment := range strings.SplitSeq(name, "/") {
-		child := n.children[segment]
-		if child == nil {
-			if n.children == nil {
-				n.children = make(map[string]*node)
-			}
-			child = &node{}
-			n.children[segment] = child
-		}
-		n = child
-	}
-	n.topic = &topic{rule: rule(name)}
-	t.byName[name] = n.topic
-	return n.topic
-}
-
-// match calls found for each topic that matches a pattern, once.
-func (t *topicTree) match(pattern string, found func(*topic)) {
-	t.root.match(pattern, found)
-}
-
-func (n *node) match(pattern string, found func(*topic)) {
-	if pattern == "**" {
-		n.all(found)
-		return
-	}
-	segment, rest, more := strings.Cut(pattern, "/")
-	if segment == "*" {
-		for _, child := range n.children {
-			child.end(rest, more, found)
-		}
-		return
-	}
-	if child := n.children[segment]; child != nil {
-		child.end(rest, more, found)
-	}
-}
-
-// end goes on behind a segment that matched.
-func (n *node) end(rest string, more bool, found func(*topic)) {
-	switch {
-	case more:
-		n.match(rest, found)
-	case n.topic != nil:
-		found(n.topic)
-	}
-}
-
-func (n *node) all(found func(*topic)) {
-	if n.topic != nil {
-		found(n.topic)
-	}
-	for _, child := range n.children {
-		child.all(found)
-	}
+	made := &topic{rule: rule(name)}
+	t.byName[name] = made
+	t.tree.Put(name, made)
+	return made
 }
 
 // keys remember what idempotency keys answered.
