@@ -235,13 +235,23 @@ func parseEvent(b []byte, proto Event) (Event, error) {
 			return Event{}, err
 		}
 	}
-	var text string
-	if len(in.Data) > 0 && in.Data[0] == '"' && json.Unmarshal(in.Data, &text) == nil {
-		ev.Data = text
-	} else {
-		ev.Data = string(in.Data) // any other value is kept as its JSON text
-	}
+	ev.Data = textOf(in.Data)
 	return ev, nil
+}
+
+// textOf returns the text of a JSON string, and any other value as its JSON text.
+func textOf(value json.RawMessage) string {
+	if len(value) == 0 || value[0] != '"' {
+		return string(value)
+	}
+	if bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : len(value)-1])
+	}
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		return string(value) // not reached: it was parsed before
+	}
+	return text
 }
 
 // loneSurrogate tells whether a text in an event as JSON has half of a UTF-16 pair, where
