@@ -289,12 +289,18 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 		}
 	}
 	epoch := c.hub.log.Head().Epoch
-	for _, r := range page.Records {
+	items := make([]item, 0, len(page.Records)) // one allocation
+	batch = make([]*item, 0, len(page.Records))
+	for i := range page.Records {
+		r := &page.Records[i]
 		if !c.filter.selectsEvent(r.Event) {
-			c.place.pass(&c.filter, &r)
+			c.place.pass(&c.filter, r)
 			continue
 		}
-		batch = append(batch, newItem(epoch, r))
+		items = append(items, item{})
+		it := &items[len(items)-1]
+		it.set(epoch, r)
+		batch = append(batch, it)
 	}
 	// The Log may be behind the hot log's beginning only by what came since.
 	more = page.Through > c.after || len(page.Records) > 0

@@ -19,15 +19,16 @@ type item struct {
 	sse     sse.Frame
 }
 
-func newItem(epoch string, r Record) *item {
-	it := &item{Record: r}
-	if r.Kind == KindEvent {
-		it.id = r.Event.ID
-		if it.id == "" {
-			it.id = Position(epoch, r.Seq)
-		}
+// set makes an item of a record.
+func (it *item) set(epoch string, r *Record) {
+	it.Record = *r
+	if r.Kind != KindEvent {
+		return
 	}
-	return it
+	it.id = r.Event.ID
+	if it.id == "" {
+		it.id = Position(epoch, r.Seq)
+	}
 }
 
 // frame returns the event as it stands in an event stream.
@@ -108,7 +109,8 @@ func (h *hotLog) add(epoch string, records []Record) {
 		if r.Kind == KindForgotten {
 			h.forget(r.Topics[0])
 		}
-		it := newItem(epoch, r)
+		it := new(item)
+		it.set(epoch, &r)
 		h.items = append(h.items, it)
 		h.bytes += it.size()
 		h.moveTo(r.Seq)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/tidewire/tidewire/hub"
 )
@@ -25,7 +26,8 @@ func (t *Tables) Read(ctx context.Context, q hub.Query) (page hub.Page, err erro
 	if err := ctx.Err(); err != nil {
 		return page, fmt.Errorf("tables: read: %w", err)
 	}
-	p := &pager{query: q, ctx: ctx}
+	p := &pager{query: q, ctx: ctx, found: pages.Get().(*found)}
+	defer p.found.free()
 	v := t.acquire(p.match)
 	defer func() { err = errors.Join(err, v.release()) }()
 	p.view = v
@@ -65,10 +67,27 @@ type pager struct {
 	gap     bool
 	removed int64
 
-	size int    // of the events found
-	rows []byte // of the events found, one after the other
+	size int // of the events found
+	*found
+}
+
+// found has the rows of a page, one after the other.
+type found struct {
+	rows []byte
 	ends []int
 	seqs []uint64
+}
+
+var pages = sync.Pool{New: func() any { return new(found) }}
+
+// free lets the next page have the memory, unless it is very much.
+func (f *found) free() {
+	const most = 1 << 20
+	if cap(f.rows) > most {
+		return
+	}
+	f.rows, f.ends, f.seqs = f.rows[:0], f.ends[:0], f.seqs[:0]
+	pages.Put(f)
 }
 
 // match finds the query's topics, and what is known of them; Tables.mu is held.
@@ -398,7 +417,8 @@ func (p *pager) records() ([]hub.Record, error) {
 // Tail returns records of the order above a sequence, whole groups, and whether all of
 // them are still there: else the first that is.
 func (t *Tables) Tail(ctx context.Context, after uint64, most int) (records []hub.Record, err error) {
-	p := &pager{ctx: ctx}
+	p := &pager{ctx: ctx, found: pages.Get().(*found)}
+	defer p.found.free()
 	v := t.acquire(nil)
 	defer func() { err = errors.Join(err, v.release()) }()
 	p.view = v
