@@ -104,10 +104,8 @@ func (c *committer) commit(r *tables.Round, batch *pebble.Batch) error {
 	if err != nil {
 		c.opt.Logger.Warn("disk log: what was read before is not let go of", "dir", c.dir, "error", err)
 	}
-	head := c.store.tables.Head()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.head = head
 	for _, g := range groups {
 		c.window.Add(g)
 	}

@@ -28,10 +28,10 @@ type Log struct {
 
 	// Held by each read, and by who closes the store.
 	gate  sync.RWMutex
-	store *store // nil when it is closed
+	store *store   // nil when it is closed
+	last  hub.Head // of the store that was closed
 
 	mu      sync.RWMutex
-	head    hub.Head
 	window  *tailwindow.Window
 	changed chan struct{} // closed, and replaced, when the order grows
 	closed  bool
@@ -58,8 +58,7 @@ func open(dir string, opts *Options, fs vfs.FS) (*Log, error) {
 	if l.store, err = openStore(dir, l.files, &l.opt); err != nil {
 		return nil, err
 	}
-	l.head = l.store.tables.Head()
-	l.window = tailwindow.New(o.TailBytes, l.head.Seq)
+	l.window = tailwindow.New(o.TailBytes, l.store.tables.Head().Seq)
 	l.commits.Go((&committer{Log: l}).run)
 	return l, nil
 }
@@ -160,19 +159,22 @@ func (l *Log) Sync(ctx context.Context) (hub.Head, error) {
 	if err := ctx.Err(); err != nil {
 		return hub.Head{}, fmt.Errorf("disk: %w", err)
 	}
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if l.closed {
+	l.gate.RLock()
+	defer l.gate.RUnlock()
+	if l.store == nil {
 		return hub.Head{}, hub.ErrUnavailable
 	}
-	return l.head, nil
+	return l.store.tables.Head(), nil
 }
 
 // Head implements [hub.Log].
 func (l *Log) Head() hub.Head {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.head
+	l.gate.RLock()
+	defer l.gate.RUnlock()
+	if l.store == nil {
+		return l.last
+	}
+	return l.store.tables.Head()
 }
 
 // Limits implements [hub.Log].
@@ -249,11 +251,8 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.gate.Lock()
-	defer l.gate.Unlock()
-	if l.store == nil {
-		return nil
-	}
 	s := l.store
-	l.store = nil
+	l.store, l.last = nil, s.tables.Head()
+	l.gate.Unlock()
 	return s.close(true)
 }
