@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/log/tables"
 )
 
@@ -44,24 +45,28 @@ func check(ctx context.Context, dir string, fs vfs.FS) (report *Report, err erro
 	if err != nil {
 		return nil, err
 	}
-	s := &store{}
+	s := &store{dir: dir, fs: fs}
 	s.log = o.Logger
-	engine := engineOptions(fs, &o, &s.trouble)
+	s.guard = newGuard(dir, fs)
+	if err := s.guard.check(); err != nil {
+		return nil, openError(dir, err)
+	}
+	engine := engineOptions(fs, &o, &s.trouble, func() {})
 	engine.ReadOnly = true
 	if s.db, err = pebble.Open(dir, engine); err != nil {
 		return nil, openError(dir, err)
 	}
-	defer func() { err = errors.Join(err, s.close(false)) }()
+	defer func() { err = errors.Join(err, s.db.Close()) }()
 	of, err := tables.Check(s.db)
 	if err != nil {
 		return nil, fmt.Errorf("disk: check: %w", err)
 	}
 	report = &Report{Report: *of}
-	clean, err := s.get(rowClean)
+	ended, err := readClean(dir, fs)
 	if err != nil {
 		return nil, err
 	}
-	report.Orderly = string(clean) == "yes"
+	report.Orderly = ended == hub.Position(of.Epoch, of.Seq)
 	known, err := s.get(rowIdentity)
 	if err != nil {
 		return nil, err

@@ -101,6 +101,7 @@ func (c *committer) commit(r *tables.Round, batch *pebble.Batch) error {
 	}
 	c.unsaved = c.opt.Sync > 0
 	groups, err := r.Publish()
+	c.reclaim()
 	if err != nil {
 		c.opt.Logger.Warn("disk log: what was read before is not let go of", "dir", c.dir, "error", err)
 	}

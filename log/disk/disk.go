@@ -23,6 +23,11 @@ type Log struct {
 	queue   queue
 	commits sync.WaitGroup
 
+	background sync.WaitGroup  // beside the committer
+	stopping   context.Context // of that
+	stop       context.CancelFunc
+	reclaiming atomic.Bool
+
 	files *patientFS
 	full  atomic.Pointer[error] // what the full disk says; nil if it is not full
 
@@ -59,6 +64,7 @@ func open(dir string, opts *Options, fs vfs.FS) (*Log, error) {
 		return nil, err
 	}
 	l.window = tailwindow.New(o.TailBytes, l.store.tables.Head().Seq)
+	l.stopping, l.stop = context.WithCancel(context.Background())
 	l.commits.Go((&committer{Log: l}).run)
 	return l, nil
 }
@@ -247,6 +253,8 @@ func (l *Log) Close() error {
 		l.files.giveUp()
 	}
 	l.commits.Wait()
+	l.stop()
+	l.background.Wait()
 	if !first {
 		return nil
 	}

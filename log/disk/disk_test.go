@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,7 +20,16 @@ import (
 	"github.com/tidewire/tidewire/log/disk"
 )
 
-func TestMain(m *testing.M) { leaktest.Main(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(holdVariable); dir != "" {
+		if err := hold(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	leaktest.Main(m)
+}
 
 // patience bounds what a test waits for; only a test that fails uses it up.
 const patience = 30 * time.Second
@@ -177,3 +187,32 @@ func readAll(t testing.TB, l hub.Log, q hub.Query) (records []hub.Record) {
 
 // everything selects all events.
 var everything = hub.Query{Patterns: []string{"**"}}
+
+// TestLog_HeadCoversWhatReadReturns reads while somebody appends: whoever has read up to
+// a sequence, and asks for the head then, is not told of a lower one.
+func TestLog_HeadCoversWhatReadReturns(t *testing.T) {
+	const appends = 3000
+	l := open(t, "log", options(hubtest.Config{}), vfs.NewMem())
+	ctx, cancel := context.WithCancel(t.Context())
+	var appending sync.WaitGroup
+	defer appending.Wait()
+	defer cancel()
+	appending.Go(func() {
+		for range appends {
+			if _, err := l.Append(ctx, groupOf("a", "one")); err != nil && ctx.Err() == nil {
+				t.Error(err)
+				cancel()
+			}
+		}
+	})
+	for after := uint64(0); after < appends && ctx.Err() == nil; {
+		page, err := l.Read(t.Context(), hub.Query{Topics: []string{"a"}, After: after, Limit: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head := l.Head(); head.Seq < page.Through {
+			t.Fatalf("got head %d after reading through %d", head.Seq, page.Through)
+		}
+		after = page.Through
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -18,9 +20,11 @@ var errFault = errors.New("the disk says no")
 type faultyFS struct {
 	vfs.FS
 
-	fell    func()       // called once when it is dead, and nothing is half way; may be nil
-	fall    sync.Once    // calls fell
-	running sync.RWMutex // held by each change to the files
+	syncs   atomic.Int64  // that were begun
+	slow    time.Duration // that a sync takes
+	fell    func()        // called once when it is dead, and nothing is half way; may be nil
+	fall    sync.Once     // calls fell
+	running sync.RWMutex  // held by each change to the files
 
 	mu    sync.Mutex
 	fault hubtest.Fault // 0: none
@@ -72,6 +76,14 @@ func (f *faultyFS) tell() {
 			f.fell()
 		}
 	})
+}
+
+// sync is before each sync.
+func (f *faultyFS) sync() error {
+	f.syncs.Add(1)
+	time.Sleep(f.slow) // as a disk does
+	_, err := f.step(true)
+	return err
 }
 
 // step counts a write, of which half may still be done, or a sync.
@@ -217,7 +229,7 @@ func (f *faultyFile) Preallocate(at, n int64) error {
 
 func (f *faultyFile) Sync() error {
 	defer f.fs.begin()()
-	if _, err := f.fs.step(true); err != nil {
+	if err := f.fs.sync(); err != nil {
 		return err
 	}
 	return f.File.Sync()
@@ -225,7 +237,7 @@ func (f *faultyFile) Sync() error {
 
 func (f *faultyFile) SyncData() error {
 	defer f.fs.begin()()
-	if _, err := f.fs.step(true); err != nil {
+	if err := f.fs.sync(); err != nil {
 		return err
 	}
 	return f.File.SyncData()
@@ -233,7 +245,7 @@ func (f *faultyFile) SyncData() error {
 
 func (f *faultyFile) SyncTo(n int64) (bool, error) {
 	defer f.fs.begin()()
-	if _, err := f.fs.step(true); err != nil {
+	if err := f.fs.sync(); err != nil {
 		return false, err
 	}
 	return f.File.SyncTo(n)

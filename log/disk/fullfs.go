@@ -132,7 +132,8 @@ func (f *patientFS) MkdirAll(name string, perm os.FileMode) error {
 	return f.do(func() error { return f.FS.MkdirAll(name, perm) })
 }
 
-// A patientFile is a file of a patientFS.
+// A patientFile is a file of a patientFS. Preallocate, which only makes later writes
+// faster, is not patient.
 type patientFile struct {
 	vfs.File
 	*patience
@@ -155,10 +156,6 @@ func (f *patientFile) WriteAt(b []byte, at int64) (written int, err error) {
 		return err
 	})
 	return written, err
-}
-
-func (f *patientFile) Preallocate(at, n int64) error {
-	return f.do(func() error { return f.File.Preallocate(at, n) })
 }
 
 func (f *patientFile) Sync() error     { return f.do(f.File.Sync) }

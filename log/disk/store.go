@@ -14,16 +14,16 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/log/tables"
 )
 
-// The rows of this package; all others are those of package tables.
-var (
-	rowClean    = []byte("s clean")    // the directory was closed in an orderly way
-	rowIdentity = []byte("s identity") // of the directory; see identity.go
-)
+// rowIdentity is of the directory; see identity.go. All other rows are those of package
+// tables.
+var rowIdentity = []byte("s identity")
 
 // skippedAfterCrash is how many sequences are left unused after a crash: more than a
 // damaged end of the write-ahead log can have had, so that a sequence which somebody may
@@ -32,8 +32,11 @@ const skippedAfterCrash = 1 << 20
 
 // A store is a directory that is open.
 type store struct {
+	dir    string
+	fs     vfs.FS
 	db     *pebble.DB
 	tables *tables.Tables
+	guard  *guard
 	trouble
 }
 
@@ -90,13 +93,16 @@ func (t *trouble) broken() error {
 }
 
 // engineOptions are Pebble's.
-func engineOptions(fs vfs.FS, o *Options, log *trouble) *pebble.Options {
+func engineOptions(fs vfs.FS, o *Options, log *trouble, manifestChanged func()) *pebble.Options {
 	const memTable = 32 << 20 // 16 MiB load at less than half the speed
 	p := &pebble.Options{
 		FS:     fs,
 		Logger: log,
 		EventListener: &pebble.EventListener{
 			BackgroundError: log.backgroundError,
+			FlushEnd:        func(pebble.FlushInfo) { manifestChanged() },
+			CompactionEnd:   func(pebble.CompactionInfo) { manifestChanged() },
+			ManifestCreated: func(pebble.ManifestCreateInfo) { manifestChanged() },
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { log.backgroundError(i.Details) },
 		},
 		CacheSize:                   o.CacheBytes + 2*memTable,  // which are taken from it
@@ -116,21 +122,28 @@ func engineOptions(fs vfs.FS, o *Options, log *trouble) *pebble.Options {
 
 // openStore opens a directory, or makes it.
 func openStore(dir string, fs vfs.FS, o *Options) (*store, error) {
-	s := &store{}
+	s := &store{dir: dir, fs: fs}
 	s.log = o.Logger
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir, fs); err != nil {
 		return nil, fmt.Errorf("disk: %w", err)
 	}
-	err := newEngine(dir, fs, o)
+	s.guard = newGuard(dir, fs)
+	err := s.guard.check()
 	if err == nil {
-		s.db, err = pebble.Open(dir, engineOptions(fs, o, &s.trouble))
+		err = newEngine(dir, fs, o)
+	}
+	if err == nil {
+		s.db, err = pebble.Open(dir, engineOptions(fs, o, &s.trouble, s.guard.changed))
 	}
 	if err != nil {
 		return nil, openError(dir, err)
 	}
 	s.tables, err = tables.Open(s.db, tables.Options{Retention: o.Retention, MaxBytes: o.MaxBytes, KeyLife: o.KeyLife})
 	if err == nil {
-		err = s.begin(dir, fs, o)
+		err = s.guard.start(s.backgroundError)
+	}
+	if err == nil {
+		err = s.begin(o)
 	}
 	if err != nil {
 		return nil, errors.Join(openError(dir, err), s.close(false))
@@ -145,10 +158,20 @@ func openError(dir string, err error) error {
 	switch {
 	case !errors.As(err, &path) && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES)), strings.Contains(err.Error(), "held by current process"):
 		return fmt.Errorf("disk: %s is in use by another process: stop that one, or choose another directory (%w)", dir, err)
-	case errors.Is(err, pebble.ErrCorruption) || errors.Is(err, tables.ErrDamaged):
+	case isDamage(err):
 		return fmt.Errorf("disk: %s is damaged: put a backup in its place, or move it away and begin anew (%w: %w)", dir, ErrDamaged, err)
 	}
 	return fmt.Errorf("disk: open %s: %w", dir, err)
+}
+
+// isDamage tells whether an error of opening says that files are not what was written.
+func isDamage(err error) bool {
+	for _, kind := range []error{ErrDamaged, record.ErrInvalidChunk, record.ErrZeroedChunk, record.ErrUnexpectedEOF, pebble.ErrDBNotPristine, os.ErrNotExist} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return pebble.IsCorruptionError(err) || strings.Contains(err.Error(), "mismatch")
 }
 
 // newEngine makes a new store, and closes it: only when it is opened again its
@@ -158,7 +181,7 @@ func newEngine(dir string, fs vfs.FS, o *Options) error {
 	if err != nil || found.Exists {
 		return err
 	}
-	db, err := pebble.Open(dir, engineOptions(fs, o, &trouble{log: o.Logger}))
+	db, err := pebble.Open(dir, engineOptions(fs, o, &trouble{log: o.Logger}, func() {}))
 	if err != nil {
 		return err
 	}
@@ -166,8 +189,8 @@ func newEngine(dir string, fs vfs.FS, o *Options) error {
 }
 
 // begin notes that the directory is in use, and begins a new order where it must.
-func (s *store) begin(dir string, fs vfs.FS, o *Options) error {
-	clean, err := s.get(rowClean)
+func (s *store) begin(o *Options) error {
+	ended, err := readClean(s.dir, s.fs)
 	if err != nil {
 		return err
 	}
@@ -176,12 +199,16 @@ func (s *store) begin(dir string, fs vfs.FS, o *Options) error {
 		return err
 	}
 	isNew := s.tables.Head().Epoch == ""
-	own, err := newIdentity(dir, fs, known)
+	own, err := newIdentity(s.dir, s.fs, known)
 	if err != nil {
 		return err
 	}
+	orderly := ended == s.end()
+	if err := removeClean(s.dir, s.fs); err != nil {
+		return err
+	}
 	r := s.tables.Begin()
-	if !isNew && !own.copied && string(clean) != "yes" {
+	if !isNew && !own.copied && !orderly {
 		r.Skip(skippedAfterCrash)
 	}
 	if isNew || own.copied {
@@ -194,8 +221,7 @@ func (s *store) begin(dir string, fs vfs.FS, o *Options) error {
 	if batch == nil {
 		batch = s.db.NewBatch()
 	}
-	err = errors.Join(batch.Set(rowClean, []byte("no"), nil), batch.Set(rowIdentity, own.row, nil))
-	if err == nil {
+	if err = batch.Set(rowIdentity, own.row, nil); err == nil {
 		err = s.commit(batch, true)
 	}
 	if err != nil {
@@ -205,6 +231,12 @@ func (s *store) begin(dir string, fs vfs.FS, o *Options) error {
 		return err
 	}
 	return own.settle()
+}
+
+// end says where the order ends.
+func (s *store) end() string {
+	head := s.tables.Head()
+	return hub.Position(head.Epoch, head.Seq)
 }
 
 // newEpoch draws the name of a new order.
@@ -255,11 +287,23 @@ func (s *store) close(orderly bool) (err error) {
 	if s.stuck.Load() {
 		return nil // its lock ends with the process
 	}
+	var ended string
 	if s.tables != nil {
+		ended = s.end()
 		err = s.tables.Close()
 	}
-	if orderly && s.trouble.broken() == nil {
-		err = errors.Join(err, s.db.Set(rowClean, []byte("yes"), pebble.Sync), s.trouble.broken())
+	orderly = orderly && s.trouble.broken() == nil
+	if orderly {
+		// What was committed without a sync is on the disk before the file says so.
+		err = errors.Join(err, s.db.LogData(nil, pebble.Sync), s.trouble.broken())
 	}
-	return errors.Join(err, s.db.Close())
+	s.guard.close()
+	err = errors.Join(err, s.db.Close())
+	if orderly && err == nil {
+		err = s.guard.write()
+	}
+	if orderly && err == nil {
+		err = writeClean(s.dir, s.fs, ended)
+	}
+	return err
 }

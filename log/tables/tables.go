@@ -50,7 +50,8 @@ type Tables struct {
 	looked atomic.Int64
 
 	oldestKey int64 // the time of the oldest idempotency key, or before; 0: there is none
-	overdue   bool  // a topic holds more than its rule allows, or expiry was cut short
+	freed     freed
+	overdue   bool // a topic holds more than its rule allows, or expiry was cut short
 
 	mu      sync.RWMutex
 	topics  []*topic // by number
@@ -195,6 +196,44 @@ func (t *Tables) Looked() int64 { return t.looked.Load() }
 // stays, however large.
 func (t *Tables) tooLarge() bool {
 	return t.maxBytes > 0 && t.head.bytes > t.maxBytes && t.head.count > 1
+}
+
+// freed is how many bytes the events had that were removed since the store was compacted.
+type freed struct {
+	front     int64 // of the oldest of all
+	elsewhere int64 // of others, and in indexes
+}
+
+// A Span is the keys from one up to another.
+type Span struct{ From, To []byte }
+
+// Freed returns about how many bytes were removed since [Tables.Reclaimed], at the front
+// of the order and elsewhere, and how many are kept.
+func (t *Tables) Freed() (front, elsewhere, kept int64) {
+	return t.freed.front, t.freed.elsewhere, t.head.bytes
+}
+
+// Reclaimed notes that the store is being compacted for what was freed: at the front, or
+// all of it.
+func (t *Tables) Reclaimed(all bool) {
+	t.freed.front = 0
+	if all {
+		t.freed.elsewhere = 0
+	}
+}
+
+// EmptySpans returns the rows to compact: those before the oldest event, or all where
+// events are removed.
+func (t *Tables) EmptySpans(all bool) []Span {
+	end := t.head.oldest
+	if end == 0 || all {
+		end = t.head.next()
+	}
+	spans := []Span{{numberKey(nil, rowOrder, 0), numberKey(nil, rowOrder, end)}}
+	if all {
+		spans = append(spans, Span{[]byte{rowTopic}, []byte{rowTopic + 1}}, Span{[]byte{rowID}, []byte{rowID + 1}})
+	}
+	return spans
 }
 
 // Overdue tells whether retention has more to remove than one round does: apply an

@@ -141,8 +141,13 @@ func (r *Round) bury(e entry) {
 	h.count--
 	h.bytes -= e.size
 	h.dead = max(h.dead, e.seq)
+	const index = 60 // bytes of its other rows, about
 	if e.seq == h.oldest {
+		r.t.freed.front += e.size
+		r.t.freed.elsewhere += index
 		r.advance()
+	} else {
+		r.t.freed.elsewhere += e.size + index
 	}
 }
 
