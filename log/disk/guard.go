@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -106,7 +107,10 @@ func (g *guard) read(name string, most int64) (length int64, sum uint32, err err
 	}
 	if length = info.Size(); most >= 0 {
 		length = min(length, most)
-	} else if err := f.Sync(); err != nil {
+	} else if runtime.GOOS != "windows" { // where a file open for reading cannot be
+		err = f.Sync()
+	}
+	if err != nil {
 		return 0, 0, err
 	}
 	h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
