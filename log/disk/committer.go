@@ -1,8 +1,9 @@
 package disk
 
 import (
-	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -18,16 +19,33 @@ const (
 )
 
 // A committer is the one goroutine that makes the order. It takes all requests that
-// wait, applies them, commits them with one sync, and answers: while the disk syncs, the
-// next ones gather.
+// wait, applies them, and has them synced. While the disk does that, it applies the next
+// ones; another goroutine waits for the disk, has the events seen, and answers.
 type committer struct {
 	*Log
-	round   []*request
-	broken  error // why nothing can be stored any more; nil if it can
-	unsaved bool  // committed without a sync
+	flights chan *flight
+	broken  atomic.Pointer[error] // why nothing can be stored any more
+	unsaved bool                  // committed without a sync
+}
+
+// A flight is a round of requests on its way to the disk.
+type flight struct {
+	requests []*request
+	batch    *pebble.Batch  // nil if nothing has changed
+	sealed   *tables.Sealed // the same
+	err      error          // of applying it
 }
 
 func (c *committer) run() {
+	c.flights = make(chan *flight)
+	var landing sync.WaitGroup
+	landing.Go(func() {
+		for f := range c.flights {
+			c.land(f)
+		}
+	})
+	defer landing.Wait()
+	defer close(c.flights)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var ticks <-chan time.Time // of the sync policy
@@ -39,12 +57,12 @@ func (c *committer) run() {
 	for {
 		select {
 		case <-c.queue.wake:
-			var closed bool
-			if c.round, closed = c.queue.take(c.round); closed && len(c.round) == 0 {
+			requests, closed := c.queue.take()
+			if closed && len(requests) == 0 {
 				c.save()
 				return
 			}
-			c.serve()
+			c.serve(requests)
 		case <-timer.C:
 			c.tend()
 		case <-ticks:
@@ -54,54 +72,89 @@ func (c *committer) run() {
 	}
 }
 
-// serve commits a round of requests and answers them.
-func (c *committer) serve() {
+// serve applies a round of requests.
+func (c *committer) serve(requests []*request) {
 	if err := c.refusal(); err != nil {
-		c.answerAll(err)
+		for _, req := range requests {
+			req.answer <- answer{err: err}
+		}
 		return
 	}
-	now := c.opt.Now()
-	r := c.store.tables.Begin()
-	if last := r.Time(); now.Before(last) {
-		now = last
-	}
-	for _, req := range c.round {
+	r, now := c.begin()
+	for _, req := range requests {
 		a := &req.result
 		a.receipt, a.err = r.Apply(tables.Record{Seq: r.Next(), Time: now, Group: req.group})
 	}
-	batch, err := r.Finish()
+	c.send(r, requests)
+}
+
+// begin begins a round, at a time that is not before that of the last one.
+func (c *committer) begin() (*tables.Round, time.Time) {
+	r := c.store.tables.Begin()
+	now := c.opt.Now()
+	if last := r.Time(); now.Before(last) {
+		now = last
+	}
+	return r, now
+}
+
+// send has a round that is applied go to the disk. Where nothing has changed, it still
+// waits for those before it, on which a refusal may depend.
+func (c *committer) send(r *tables.Round, requests []*request) {
+	f := &flight{requests: requests}
+	if f.batch, f.err = r.Finish(); f.err == nil && f.batch != nil {
+		f.err = c.store.apply(f.batch, c.opt.Sync == SyncAlways)
+		f.sealed = r.Seal()
+	}
+	if f.err != nil {
+		c.fail(f.err)
+	} else if f.batch != nil {
+		c.unsaved = c.opt.Sync > 0
+		c.reclaim()
+	}
+	c.flights <- f
+}
+
+// land waits until a round is on the disk, has everybody see it, and answers.
+func (c *committer) land(f *flight) {
+	err := f.err
+	switch {
+	case err == nil && f.batch != nil:
+		err = c.store.wait(f.batch, c.opt.Sync == SyncAlways)
+	case err == nil && c.broken.Load() != nil:
+		err = *c.broken.Load()
+	}
 	if err != nil {
-		c.fail(err)
-		c.answerAll(c.refusal())
+		c.lose(f, err)
 		return
 	}
-	if err := c.commit(r, batch); err != nil {
-		for _, req := range c.round {
-			// A refusal may be for what is not stored in the end.
-			why := hub.ErrUnavailable
-			if req.result.err == nil {
-				why = hub.ErrIndeterminate
-			}
-			req.result = answer{err: fmt.Errorf("%w: %w", why, err)}
-		}
+	if f.sealed != nil {
+		c.publish(f.sealed)
 	}
-	for _, req := range c.round {
+	for _, req := range f.requests {
 		req.answer <- req.result
 	}
 }
 
-// commit stores a round and has everybody see it.
-func (c *committer) commit(r *tables.Round, batch *pebble.Batch) error {
-	if batch == nil {
-		return nil
+// lose answers a round of which it is not known whether it is stored.
+func (c *committer) lose(f *flight, err error) {
+	c.fail(err)
+	if f.sealed != nil {
+		_ = f.sealed.Discard() // the store is of no use for more
 	}
-	if err := c.store.commit(batch, c.opt.Sync == SyncAlways); err != nil {
-		c.fail(err)
-		return err
+	for _, req := range f.requests {
+		// A refusal may be for what is not stored in the end.
+		why := hub.ErrUnavailable
+		if req.result.err == nil {
+			why = hub.ErrIndeterminate
+		}
+		req.answer <- answer{err: fmt.Errorf("%w: %w", why, err)}
 	}
-	c.unsaved = c.opt.Sync > 0
-	groups, err := r.Publish()
-	c.reclaim()
+}
+
+// publish has everybody see a round.
+func (c *committer) publish(s *tables.Sealed) {
+	groups, err := s.Publish()
 	if err != nil {
 		c.opt.Logger.Warn("disk log: what was read before is not let go of", "dir", c.dir, "error", err)
 	}
@@ -114,33 +167,27 @@ func (c *committer) commit(r *tables.Round, batch *pebble.Batch) error {
 		close(c.changed)
 		c.changed = make(chan struct{})
 	}
-	return nil
-}
-
-func (c *committer) answerAll(err error) {
-	for _, req := range c.round {
-		req.answer <- answer{err: err}
-	}
 }
 
 // refusal says why nothing can be stored now.
 func (c *committer) refusal() error {
-	if c.broken != nil {
-		return fmt.Errorf("%w: %w", hub.ErrUnavailable, c.broken)
+	if err := c.broken.Load(); err != nil {
+		return fmt.Errorf("%w: %w", hub.ErrUnavailable, *err)
 	}
 	return c.space()
 }
 
 // fail notes that the store is of no use for writing any more. Reading goes on.
 func (c *committer) fail(err error) {
-	c.broken = err
-	c.opt.Logger.Error("disk log: it cannot be written: publishing is refused, subscribers go on; look at the disk, and start again", "dir", c.dir, "error", err)
+	if c.broken.CompareAndSwap(nil, &err) {
+		c.opt.Logger.Error("disk log: it cannot be written: publishing is refused, subscribers go on; look at the disk, and start again", "dir", c.dir, "error", err)
+	}
 }
 
 // rest returns how long the committer may wait for requests.
 func (c *committer) rest() time.Duration {
 	switch {
-	case c.broken != nil:
+	case c.broken.Load() != nil:
 		return expireMost
 	case c.store.tables.Overdue():
 		return 0
@@ -154,33 +201,21 @@ func (c *committer) rest() time.Duration {
 
 // tend does what time brings.
 func (c *committer) tend() {
-	if c.broken != nil {
-		return
-	}
 	at, ok := c.store.tables.Expiring()
-	now := c.opt.Now()
-	if !c.store.tables.Overdue() && (!ok || now.Before(at)) {
+	if c.broken.Load() != nil || !c.store.tables.Overdue() && (!ok || c.opt.Now().Before(at)) {
 		return
 	}
-	r := c.store.tables.Begin()
-	if last := r.Time(); now.Before(last) {
-		now = last
-	}
-	_, err := r.Apply(tables.Record{Time: now})
-	batch, finishErr := r.Finish()
-	if err := errors.Join(err, finishErr); err != nil {
-		c.fail(err)
-		return
-	}
-	_ = c.commit(r, batch) // fail has it
+	r, now := c.begin()
+	_, _ = r.Apply(tables.Record{Time: now}) // Finish has the error
+	c.send(r, nil)
 }
 
 // save has the disk keep what was committed without waiting for it.
 func (c *committer) save() {
-	if !c.unsaved || c.broken != nil {
+	if !c.unsaved || c.broken.Load() != nil {
 		return
 	}
-	if err := errors.Join(c.store.db.LogData(nil, pebble.Sync), c.store.trouble.broken()); err != nil {
+	if err := c.store.failed(c.store.db.LogData(nil, pebble.Sync)); err != nil {
 		c.fail(fmt.Errorf("sync: %w", err))
 		return
 	}

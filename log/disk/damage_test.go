@@ -167,42 +167,58 @@ func (h *history) append(t testing.TB, l hub.Log, g *hub.Group) {
 // filesOf returns what is in a directory.
 func filesOf(t testing.TB, fs vfs.FS, dir string) map[string][]byte {
 	t.Helper()
-	names, err := fs.List(dir)
+	files, err := readFiles(fs, dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return files
+}
+
+func readFiles(fs vfs.FS, dir string) (map[string][]byte, error) {
+	names, err := fs.List(dir)
+	if err != nil {
+		return nil, err
 	}
 	files := make(map[string][]byte)
 	for _, name := range names {
 		f, err := fs.Open(fs.PathJoin(dir, name))
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
-		if files[name], err = io.ReadAll(f); err != nil {
-			t.Fatal(err)
+		files[name], err = io.ReadAll(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, err
 		}
-		_ = f.Close()
 	}
-	return files
+	return files, nil
 }
 
 // memOf returns a file system with a directory of files.
 func memOf(t testing.TB, dir string, files map[string][]byte) *vfs.MemFS {
 	t.Helper()
+	mem, err := memFiles(dir, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mem
+}
+
+func memFiles(dir string, files map[string][]byte) (*vfs.MemFS, error) {
 	mem := vfs.NewMem()
 	if err := mem.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for name, b := range files {
 		f, err := mem.Create(mem.PathJoin(dir, name), vfs.WriteCategoryUnspecified)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
-		if _, err := f.Write(b); err != nil {
-			t.Fatal(err)
+		_, err = f.Write(b)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, err
 		}
-		_ = f.Close()
 	}
-	return mem
+	return mem, nil
 }
 
 // A damage is done to one file.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -21,14 +22,23 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(holdVariable); dir != "" {
-		if err := hold(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	var err error
+	dir, first := os.Getenv(holdVariable), os.Getenv(faultVariable)
+	switch {
+	case dir != "":
+		err = hold(dir)
+	case first != "":
+		var n int
+		if n, err = strconv.Atoi(first); err == nil {
+			err = openWithFaults(context.Background(), n)
 		}
-		return
+	default:
+		leaktest.Main(m)
 	}
-	leaktest.Main(m)
+	if err != nil { // of another process that a test has begun
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // patience bounds what a test waits for; only a test that fails uses it up.

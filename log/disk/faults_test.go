@@ -22,19 +22,27 @@ type faultyFS struct {
 
 	syncs   atomic.Int64  // that were begun
 	slow    time.Duration // that a sync takes
+	gate    chan struct{} // that a sync waits for; nil: it does not
 	fell    func()        // called once when it is dead, and nothing is half way; may be nil
 	fall    sync.Once     // calls fell
+	died    chan struct{} // closed when it has
 	running sync.RWMutex  // held by each change to the files
 
 	mu    sync.Mutex
 	fault hubtest.Fault // 0: none
 	left  int           // steps before it
-	err   error         // what it says then
-	dead  bool          // nothing reaches the files any more
-	full  bool          // nothing can be written for now
+	met   bool          // there were so many
+
+	lasting bool  // it comes again and again
+	err     error // what it says then
+	dead    bool  // nothing reaches the files any more
+	full    bool  // nothing can be written for now
+	until   int   // changes before fell is called, without a fault; 0: it is not
 }
 
-func newFaultyFS(fs vfs.FS) *faultyFS { return &faultyFS{FS: fs, err: errFault} }
+func newFaultyFS(fs vfs.FS) *faultyFS {
+	return &faultyFS{FS: fs, err: errFault, died: make(chan struct{})}
+}
 
 func (f *faultyFS) Unwrap() vfs.FS { return f.FS }
 
@@ -55,6 +63,9 @@ func (f *faultyFS) crash() {
 
 // begin is called before each change to the files, and what it returns after.
 func (f *faultyFS) begin() (end func()) {
+	if f.due() {
+		f.tell()
+	}
 	f.running.RLock()
 	return func() {
 		f.running.RUnlock()
@@ -75,13 +86,39 @@ func (f *faultyFS) tell() {
 		if f.fell != nil {
 			f.fell()
 		}
+		close(f.died)
 	})
+}
+
+// watch has fell called before the n-th change from now on, and nothing fail: what it
+// takes a copy of is what a crash would have left.
+func (f *faultyFS) watch(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.until = n
+}
+
+// due counts down to what watch has asked for.
+func (f *faultyFS) due() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.until == 0 {
+		return false
+	}
+	f.until--
+	return f.until == 0
 }
 
 // sync is before each sync.
 func (f *faultyFS) sync() error {
 	f.syncs.Add(1)
-	time.Sleep(f.slow) // as a disk does
+	f.mu.Lock()
+	slow := f.slow
+	f.mu.Unlock()
+	time.Sleep(slow) // as a disk does
+	if f.gate != nil {
+		<-f.gate
+	}
 	_, err := f.step(true)
 	return err
 }
@@ -103,8 +140,17 @@ func (f *faultyFS) step(sync bool) (half bool, err error) {
 		return false, nil
 	}
 	f.dead = f.fault == hubtest.Crash
-	f.fault = 0
+	if f.met = true; !f.lasting {
+		f.fault = 0
+	}
 	return true, f.err
+}
+
+// failed tells whether the fault has been met.
+func (f *faultyFS) failed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.met
 }
 
 // change tells whether anything else may be changed.

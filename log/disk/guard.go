@@ -42,6 +42,10 @@ func (g *guard) changed() {
 
 // start writes the file, and each time that the manifest has changed, until close.
 func (g *guard) start(failed func(error)) error {
+	select {
+	case <-g.dirty: // by opening
+	default:
+	}
 	if err := g.write(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/tidewire/tidewire/hub"
@@ -66,15 +67,15 @@ func (q *queue) signal() {
 	}
 }
 
-// take returns the requests of the next round in the given slice.
-func (q *queue) take(into []*request) (round []*request, closed bool) {
+// take returns the requests of the next round.
+func (q *queue) take() (round []*request, closed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, size := 0, 0
 	for ; n < len(q.list) && (n == 0 || size+q.list[n].size <= roundBytes); n++ {
 		size += q.list[n].size
 	}
-	round = append(into[:0], q.list[:n]...)
+	round = slices.Clone(q.list[:n])
 	left := copy(q.list, q.list[n:])
 	clear(q.list[left:])
 	if q.list = q.list[:left]; left > 0 || q.closed {

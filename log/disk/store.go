@@ -222,13 +222,19 @@ func (s *store) begin(o *Options) error {
 		batch = s.db.NewBatch()
 	}
 	if err = batch.Set(rowIdentity, own.row, nil); err == nil {
-		err = s.commit(batch, true)
+		err = s.apply(batch, true)
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := r.Publish(); err != nil {
+	sealed := r.Seal()
+	if err := s.wait(batch, true); err != nil {
 		return err
+	}
+	if sealed != nil {
+		if _, err := sealed.Publish(); err != nil {
+			return err
+		}
 	}
 	return own.settle()
 }
@@ -258,17 +264,35 @@ func (s *store) get(key []byte) (value []byte, err error) {
 	return value, closer.Close()
 }
 
-// commit applies a batch. After an error it may be stored or not, and the store is of
-// no use any more.
-func (s *store) commit(batch *pebble.Batch, sync bool) error {
-	var err error
-	if sync {
-		if err = s.db.ApplyNoSyncWait(batch, pebble.Sync); err == nil {
-			err = batch.SyncWait()
+// apply puts a batch into the store, and has it synced if sync is set: wait says when it
+// is. After an error it may be stored or not, and the store is of no use any more.
+func (s *store) apply(batch *pebble.Batch, sync bool) (err error) {
+	defer func() {
+		// What Pebble does after an error of its write-ahead log, with its lock held.
+		if p := recover(); p != nil {
+			s.stuck.Store(true)
+			err = s.failed(fmt.Errorf("commit: %v", p))
 		}
+	}()
+	if sync {
+		err = s.db.ApplyNoSyncWait(batch, pebble.Sync)
 	} else {
 		err = s.db.Apply(batch, pebble.NoSync)
 	}
+	return s.failed(err)
+}
+
+// wait waits until a batch is on the disk, if it was applied so.
+func (s *store) wait(batch *pebble.Batch, sync bool) error {
+	var err error
+	if sync {
+		err = batch.SyncWait()
+	}
+	return errors.Join(s.failed(err), batch.Close())
+}
+
+// failed notes an error of writing; it also returns one that came before.
+func (s *store) failed(err error) error {
 	if err := errors.Join(err, s.trouble.broken()); err != nil {
 		s.fatal.CompareAndSwap(nil, &err)
 		return fmt.Errorf("commit: %w", err)

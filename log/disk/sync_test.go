@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +24,9 @@ func TestLog_PublishersShareSyncs(t *testing.T) {
 	const publishers, appends = 32, 20
 	fs := newFaultyFS(vfs.NewMem())
 	l := open(t, "log", options(hubtest.Config{}), fs)
+	fs.mu.Lock()
 	fs.slow = time.Millisecond
+	fs.mu.Unlock()
 	before := fs.syncs.Load()
 	var publishing sync.WaitGroup
 	for range publishers {
@@ -37,6 +41,92 @@ func TestLog_PublishersShareSyncs(t *testing.T) {
 	publishing.Wait()
 	if got, most := fs.syncs.Load()-before, int64(publishers*appends/4); got > most {
 		t.Errorf("got %d syncs for %d appends, want %d at most", got, publishers*appends, most)
+	}
+}
+
+// TestLog_TellsNothingThatIsNotOnTheDisk holds a sync, and has others ask meanwhile for what
+// is on its way: neither by reading nor by a repeat or a refusal do they learn of it before.
+func TestLog_TellsNothingThatIsNotOnTheDisk(t *testing.T) {
+	fs := newFaultyFS(vfs.NewMem())
+	l := open(t, "log", options(hubtest.Config{}), fs)
+	before := appendData(t, l, "a", "before").Sequences[0]
+	gate := make(chan struct{})
+	fs.gate = gate
+	var opened atomic.Bool
+	var appending sync.WaitGroup
+	defer appending.Wait()
+	open := sync.OnceFunc(func() {
+		opened.Store(true)
+		close(gate)
+	})
+	defer open()
+	send := func(g *hub.Group, want error) {
+		appending.Go(func() {
+			r, err := l.Append(t.Context(), g)
+			if !opened.Load() {
+				t.Errorf("append of %+v: got %+v, %v while the disk has nothing of it", g, r, err)
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("append of %+v: got %+v, %v, want %v", g, r, err, want)
+			}
+		})
+	}
+	ahead := groupOf("a", "on its way")
+	ahead.Key, ahead.Close, ahead.Events[0].ID = "key", []string{"closed"}, "own"
+	begun := fs.syncs.Load()
+	send(ahead, nil)
+	for fs.syncs.Load() == begun { // it is there
+		runtime.Gosched()
+	}
+	again, same := *ahead, *ahead
+	same.ID = "other"
+	reused := same
+	reused.Sum[0] = 1
+	reused.ID = "a third"
+	conflict := groupOf("a", "too late")
+	conflict.IfLast = &before
+	late := groupOf("closed", "too late")
+	send(&again, nil)
+	send(&same, nil)
+	send(&reused, hub.ErrKeyReused)
+	send(late, hub.ErrClosed)
+	appending.Go(func() {
+		_, err := l.Append(t.Context(), conflict)
+		if c := (*hub.ConflictError)(nil); !errors.As(err, &c) || c.Newest <= before || !opened.Load() {
+			t.Errorf("got %v, the disk having it: %v; want a conflict", err, opened.Load())
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	appending.Go(func() {
+		for records, err := range l.Tail(ctx, before) {
+			if err != nil || !opened.Load() {
+				t.Errorf("tail: got %+v, %v while the disk has nothing of it", records, err)
+			}
+			return
+		}
+	})
+	for began := time.Now(); time.Since(began) < 50*time.Millisecond; { // while they could be answered
+		info, err := l.Topic(t.Context(), "a")
+		if err != nil || info.Newest != before {
+			t.Fatalf("got topic %+v, %v, want nothing after %d", info, err, before)
+		}
+		closed, err := l.Topic(t.Context(), "closed")
+		if err != nil || closed.Closed {
+			t.Fatalf("got topic %+v, %v, want it open", closed, err)
+		}
+		loc, err := l.Locate(t.Context(), hub.Cursor{ID: "own"})
+		if err != nil || loc.Lost != hub.LostUnknown {
+			t.Fatalf("got %+v, %v for its id", loc, err)
+		}
+		if n := len(readAll(t, l, everything)); n != 1 || l.Head().Seq != before {
+			t.Fatalf("got %d events, and head %+v, want only the first", n, l.Head())
+		}
+	}
+	open()
+	appending.Wait()
+	if n := len(readAll(t, l, everything)); n != 2 {
+		t.Errorf("got %d events in the end, want 2", n)
 	}
 }
 
@@ -79,10 +169,22 @@ func losePower(t *testing.T, policy disk.Sync, percent int, seed uint64, data in
 	})
 	o := options(hubtest.Config{})
 	o.Sync = policy
+	// A first session ends in an orderly way, which must not be taken for the end of the
+	// second.
 	l := open(t, "log", o, fs)
 	epoch := l.Head().Epoch
-	var mu sync.Mutex
 	answered := make(map[uint64]string) // an event's data
+	for i, seq := range appendData(t, l, "a", make([]string, size)...).Sequences {
+		answered[seq] = ""
+		if seq != uint64(i+1) {
+			t.Fatalf("got sequence %d first", seq)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, "log", o, fs)
+	var mu sync.Mutex
 	var publishing sync.WaitGroup
 	for p := range publishers {
 		publishing.Go(func() {
@@ -115,8 +217,8 @@ func losePower(t *testing.T, policy disk.Sync, percent int, seed uint64, data in
 			t.Fatalf("got %.20q at sequence %d as event %d, want %.20q", r.Event.Data, r.Seq, i, answered[uint64(i+1)])
 		}
 	}
-	if len(records)%size != 0 {
-		t.Fatalf("got %d events, want whole groups of %d", len(records), size)
+	if len(records)%size != 0 || len(records) < size {
+		t.Fatalf("got %d events, want whole groups of %d, and the first", len(records), size)
 	}
 	kept := uint64(len(records))
 	told := func() {
@@ -139,6 +241,34 @@ func losePower(t *testing.T, policy disk.Sync, percent int, seed uint64, data in
 	}
 	told()
 	return len(answered) - len(records)
+}
+
+// TestSync_CloseKeepsEverything has the worst power loss come after an orderly end: nothing
+// is lost, and no sequence left out.
+func TestSync_CloseKeepsEverything(t *testing.T) {
+	for _, policy := range []disk.Sync{disk.SyncAlways, disk.SyncNever, disk.Sync(time.Hour)} {
+		t.Run(policy.String(), func(t *testing.T) {
+			mem := vfs.NewCrashableMem()
+			o := options(hubtest.Config{})
+			o.Sync = policy
+			l := open(t, "log", o, mem)
+			first := appendData(t, l, "a", "one", "two")
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			left := mem.CrashClone(vfs.CrashCloneCfg{})
+			if r := whole(t, "log", left); r == nil || !r.Orderly {
+				t.Errorf("got %+v, want an orderly end", r)
+			}
+			l = open(t, "log", o, left)
+			if got := len(readAll(t, l, everything)); got != 2 {
+				t.Errorf("got %d events, want 2", got)
+			}
+			if r := appendData(t, l, "a", "three"); r.Sequences[0] != first.Sequences[1]+1 {
+				t.Errorf("got sequence %d after %d", r.Sequences[0], first.Sequences)
+			}
+		})
+	}
 }
 
 // TestSync_IntervalKeepsWhatIsOlder waits until what was appended survives the worst power

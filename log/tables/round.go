@@ -20,8 +20,9 @@ type Record struct {
 	Group *hub.Group
 }
 
-// A Round is some records that are committed together: Begin, Apply each, commit the
-// batch that Finish returns, and Publish. What is applied is seen by those that are
+// A Round is some records that are committed together: Begin, Apply each, apply the batch
+// that Finish returns to the store, Seal, and, when the batch is durable, Publish. The
+// next round may begin once one is sealed. What is applied is seen by those that are
 // applied next, and by nobody else before Publish. If the batch cannot be committed, the
 // Tables are of no use any more: open them again.
 type Round struct {
@@ -50,10 +51,7 @@ type keptKey struct {
 
 // Begin begins a round.
 func (t *Tables) Begin() *Round {
-	t.round = Round{
-		t: t, batch: t.db.NewBatch(), from: t.head.next(),
-		touched: t.round.touched[:0], scratch: t.round.scratch, list: t.round.list,
-	}
+	t.round = Round{t: t, batch: t.db.NewBatch(), from: t.head.next(), touched: t.round.touched[:0], scratch: t.round.scratch, list: t.round.list}
 	return &t.round
 }
 
@@ -460,36 +458,58 @@ func (r *Round) finishGroups() {
 	}
 }
 
-// Publish has reading see the round, whose batch is committed. It returns the records,
-// in groups.
-func (r *Round) Publish() ([][]hub.Record, error) {
+// A Sealed round waits to be seen.
+type Sealed struct {
+	t       *Tables
+	view    *view
+	topics  []sealedTopic
+	skipped []span
+	groups  [][]hub.Record
+}
+
+type sealedTopic struct {
+	topic *topic
+	marks marks
+}
+
+// Seal notes what is to be seen of a round whose batch is applied to the store; nil if
+// nothing has changed.
+func (r *Round) Seal() *Sealed {
 	t := r.t
 	if !r.changed {
-		return nil, nil
+		return nil
 	}
-	err := r.batch.Close()
-	for _, topic := range r.touched {
+	s := &Sealed{t: t, view: newView(t), topics: make([]sealedTopic, len(r.touched)), skipped: r.skipped}
+	for i, topic := range r.touched {
 		topic.touched, topic.added = false, nil
+		s.topics[i] = sealedTopic{topic, topic.marks}
 	}
 	t.dropFronts()
-	next := newView(t)
-	t.mu.Lock()
-	for _, topic := range r.touched {
-		topic.seen = topic.marks
-	}
-	t.skipped = append(t.skipped, r.skipped...)
-	old := t.view
-	t.view = next
-	t.mu.Unlock()
-
-	var groups [][]hub.Record
 	begin := 0
 	for _, end := range r.ends {
-		groups = append(groups, r.records[begin:end:end])
+		s.groups = append(s.groups, r.records[begin:end:end])
 		begin = end
 	}
-	return groups, errors.Join(err, old.release())
+	return s
 }
+
+// Publish has reading see a round, after those that were sealed before. It returns the
+// records, in groups.
+func (s *Sealed) Publish() ([][]hub.Record, error) {
+	t := s.t
+	t.mu.Lock()
+	for i := range s.topics {
+		s.topics[i].topic.seen = s.topics[i].marks
+	}
+	t.skipped = append(t.skipped, s.skipped...)
+	old := t.view
+	t.view = s.view
+	t.mu.Unlock()
+	return s.groups, old.release()
+}
+
+// Discard lets go of a round that is not to be seen.
+func (s *Sealed) Discard() error { return s.view.release() }
 
 func nameKey(dst []byte, topic uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, rowName), topic)
