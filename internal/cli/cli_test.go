@@ -15,7 +15,7 @@ func TestMain_Usage(t *testing.T) {
 		want string // all but what is tried next
 	}{
 		{"sub", `there is no command "sub"; did you mean subscribe?`},
-		{"nonsense", `there is no command "nonsense", but backup, check, completion, `},
+		{"nonsense", `there is no command "nonsense", but backup, bench, check, completion, `},
 		{"help nonsense", `there is no command "nonsense", but`},
 		{"help publish x", `there is no command "publish x", but`},
 		{"--nonsense", "there is no flag --nonsense"},
@@ -82,6 +82,28 @@ func TestMain_Usage(t *testing.T) {
 		{"subscribe --exec= a", "--exec needs a command"},
 		{"subscribe --exec-fail-stop a", "--exec-fail-stop needs --exec"},
 		{"subscribe --method P(ST a", `--method "P(ST" is not an HTTP method such as POST`},
+
+		{"bench http://a http://b", "bench takes one URL, and got 2"},
+		{"bench --url http://a http://b", `the URL is given twice, as "http://b" and with --url`},
+		{"bench localhost:7730", `--url is "localhost:7730", which is not`},
+		{"bench --header x", `--header "x" is not a header`},
+		{"bench --header Accept:x", "--header: Accept is sent by the load client itself"},
+		{"bench --subscribers -1", "--subscribers is -1, and must be 0 or more"},
+		{"bench --topics 0", "--topics is 0, and must be more than 0"},
+		{"bench --topics 1000001", "--topics: 1000001 must be 1 to 1000000"},
+		{"bench --rate -1", "--rate: -1 must be 0 (as fast as answered) to 100000000 events a second"},
+		{"bench --rate NaN", "--rate: NaN must be 0"},
+		{"bench --duration 0s", "--duration is 0s, and must be more than 0"},
+		{"bench --duration 25h", "--duration: 25h0m0s must be more than 0 and at most 24h"},
+		{"bench --size 50", "--size: 50 must be 51 to 1048576"},
+		{"bench --storm 0", "--storm is 0, and must be more than 0"},
+		{"bench --storm 1 --idle", "--storm does not go with --idle"},
+		{"bench --storm 1 --rate 3", "--rate does not go with --storm"},
+		{"bench --idle --batch 3", "--batch does not go with --idle"},
+		{"bench --idle --subscribers 0", "--subscribers: must be 1 or more"},
+		{"bench --topic-prefix a/../b", `--topic-prefix: "a/../b" must be letters, digits`},
+		{"bench --topic-prefix=", "--topic-prefix needs at least one character"},
+		{"bench --report=", "--report needs the name of a file"},
 	} {
 		t.Run(strings.ReplaceAll(test.args, "/", "|"), func(t *testing.T) {
 			args := strings.Split(test.args, " ")
@@ -98,6 +120,14 @@ func TestMain_Usage(t *testing.T) {
 			}
 		})
 	}
+	t.Run("all at once", func(t *testing.T) {
+		_, _, errs := run(t, []string{"bench", "--topics", "0", "--size", "-3", "--url", "x", "--header", "y"})
+		for _, want := range []string{"--topics", "--size", "--url", "--header"} {
+			if !strings.Contains(errs, want) {
+				t.Errorf("got %q, want %s in it", errs, want)
+			}
+		}
+	})
 	t.Run("environment", func(t *testing.T) {
 		code, _, errs := run(t, []string{"publish", "a", "x"}, env(map[string]string{"TIDEWIRE_URL": "nonsense"}))
 		if code != cli.ExitUsage || !strings.Contains(errs, `TIDEWIRE_URL is "nonsense"`) {
@@ -119,6 +149,7 @@ func TestMain_Help(t *testing.T) {
 		{"demo", [][]string{{"demo", "--help"}, {"help", "demo"}}},
 		{"publish", [][]string{{"publish", "--help"}, {"help", "publish"}}},
 		{"subscribe", [][]string{{"subscribe", "--help"}, {"help", "subscribe"}}},
+		{"bench", [][]string{{"bench", "--help"}, {"help", "bench"}}},
 		{"version", [][]string{{"version", "--help"}, {"help", "version"}}},
 		{"completion", [][]string{{"completion", "--help"}, {"help", "completion"}}},
 		{"help", [][]string{{"help", "--help"}}},

@@ -15,6 +15,7 @@ var commands = []func(IO) *cobra.Command{
 	newDemoCommand,
 	newPublishCommand,
 	newSubscribeCommand,
+	newBenchCommand,
 	newCheckCommand,
 	newBackupCommand,
 	newVersionCommand,
