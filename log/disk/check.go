@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -51,7 +53,7 @@ func check(ctx context.Context, dir string, fs vfs.FS) (report *Report, err erro
 	if err := s.guard.check(); err != nil {
 		return nil, openError(dir, err)
 	}
-	engine := engineOptions(fs, &o, &s.trouble, func() {})
+	engine := engineOptions(checkedFS{fs}, &o, &s.trouble, func() {})
 	engine.ReadOnly = true
 	if s.db, err = pebble.Open(dir, engine); err != nil {
 		return nil, openError(dir, err)
@@ -75,6 +77,22 @@ func check(ctx context.Context, dir string, fs vfs.FS) (report *Report, err erro
 		report.Copied, err = isCopy(filepath.Join(dir, identityFile), known)
 	}
 	return report, err
+}
+
+// A checkedFS is a file system that may be read-only, where there is no lock, and nobody
+// who writes.
+type checkedFS struct{ vfs.FS }
+
+// Unwrap implements [vfs.FS].
+func (f checkedFS) Unwrap() vfs.FS { return f.FS }
+
+// Lock implements [vfs.FS].
+func (f checkedFS) Lock(name string) (io.Closer, error) {
+	lock, err := f.FS.Lock(name)
+	if errors.Is(err, syscall.EROFS) {
+		return io.NopCloser(nil), nil
+	}
+	return lock, err
 }
 
 // Backup writes a copy of the log as it is at a moment, while it is in use, to a
