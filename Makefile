@@ -2,7 +2,7 @@
 RACE := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),-race)
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: test lint fuzz bench
+.PHONY: test lint fuzz bench bench-disk torture
 
 # All that CI checks. Browser tests are skipped, by name, where Chromium or Node is
 # missing; TIDEWIRE_REQUIRE_BROWSER=1 makes that an error.
@@ -23,7 +23,7 @@ lint:
 # Ten minutes for each fuzz target, or FUZZTIME=30s.
 FUZZTIME ?= 10m
 fuzz:
-	@set -e; for dir in sse hub internal/cli; do \
+	@set -e; for dir in sse hub internal/cli internal/load; do \
 		for target in $$(go test ./$$dir -list '^Fuzz' | grep '^Fuzz'); do \
 			echo "$$dir $$target"; \
 			go test ./$$dir -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \
@@ -33,3 +33,13 @@ fuzz:
 # Our decoder and encoder beside others', one table.
 bench:
 	cd bench && go run .
+
+# The log on disk beside what its disk does at most: twenty minutes, and 12 GB of the disk.
+# BENCHDISK=-quick shows that it works.
+bench-disk:
+	cd bench && go run ./disk $(BENCHDISK)
+
+# The crash test in full: the server is killed a hundred times under load, or KILLS=1000.
+KILLS ?= 100
+torture:
+	TIDEWIRE_TORTURE_KILLS=$(KILLS) go test -count=1 -timeout 2h -v -run TestServer ./torture

@@ -1,19 +1,19 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"github.com/tidewire/tidewire/bench/internal/report"
 )
 
 // conditions says in one line on what, and of what, everything was measured.
 func conditions() string {
 	parts := []string{
 		runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
-		fmt.Sprintf("%s, GOMAXPROCS %d", processor(), runtime.GOMAXPROCS(0)),
+		fmt.Sprintf("%s, GOMAXPROCS %d", report.Processor(), runtime.GOMAXPROCS(0)),
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
@@ -25,13 +25,4 @@ func conditions() string {
 		}
 	}
 	return strings.Join(parts, "; ")
-}
-
-// processor returns the processor's name where the system tells it in a file, as
-// Linux does.
-func processor() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	_, rest, _ := strings.Cut(string(b), "model name")
-	line, _, _ := strings.Cut(rest, "\n")
-	return cmp.Or(strings.TrimLeft(line, "\t :"), "unknown processor")
 }

@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"time"
+
+	"github.com/tidewire/tidewire/bench/internal/report"
 )
 
 // The contestants, as the table calls them.
@@ -88,10 +89,5 @@ func (e *entry) measure(atLeast time.Duration) error {
 // bytesPerSecond counts an event's bytes as they stand in the stream.
 func (e *entry) bytesPerSecond() float64 {
 	perEvent := float64(e.stream.size()) / float64(e.stream.count())
-	return perEvent / median(e.ns) * float64(time.Second)
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+	return perEvent / report.Median(e.ns) * float64(time.Second)
 }

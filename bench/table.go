@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
-	"unicode/utf8"
+
+	"github.com/tidewire/tidewire/bench/internal/report"
 )
 
 const notes = `
@@ -37,7 +37,7 @@ func table(entries []*entry) string {
 		}
 		rows = append(rows, append(row, figures(e, fastestRival(entries, e))...))
 	}
-	return align(rows)
+	return report.Table(rows)
 }
 
 func sameContest(a, b *entry) bool { return a.task == b.task && a.stream == b.stream }
@@ -52,12 +52,12 @@ func figures(e *entry, rival float64) []string {
 	}
 	ratio := "–"
 	if !math.IsInf(rival, 1) {
-		ratio = fmt.Sprintf("%.2f", rival/median(e.ns))
+		ratio = fmt.Sprintf("%.2f", rival/report.Median(e.ns))
 	}
 	return []string{
-		short(median(e.ns)),
+		report.Short(report.Median(e.ns)),
 		speed(e.bytesPerSecond()),
-		fmt.Sprintf("%.2f", median(e.allocs)),
+		fmt.Sprintf("%.2f", report.Median(e.allocs)),
 		ratio,
 	}
 }
@@ -68,7 +68,7 @@ func fastestRival(entries []*entry, e *entry) float64 {
 	least := math.Inf(1)
 	for _, other := range entries {
 		if sameContest(e, other) && other.rival() && len(other.ns) > 0 {
-			least = min(least, median(other.ns))
+			least = min(least, report.Median(other.ns))
 		}
 	}
 	return least
@@ -76,42 +76,7 @@ func fastestRival(entries []*entry, e *entry) float64 {
 
 func speed(bytesPerSecond float64) string {
 	if bytesPerSecond < 1e9 {
-		return short(bytesPerSecond/1e6) + " MB/s"
+		return report.Short(bytesPerSecond/1e6) + " MB/s"
 	}
 	return fmt.Sprintf("%.2f GB/s", bytesPerSecond/1e9)
-}
-
-// short leaves out digits that are noise.
-func short(x float64) string {
-	if x < 100 {
-		return fmt.Sprintf("%.1f", x)
-	}
-	return fmt.Sprintf("%.0f", x)
-}
-
-// align pads the cells of a Markdown table, whose second row tells each column's side.
-func align(rows [][]string) string {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var b strings.Builder
-	for n, row := range rows {
-		for i, cell := range row {
-			fill := " "
-			if n == 1 {
-				fill = "-"
-			}
-			pad := strings.Repeat(fill, widths[i]-utf8.RuneCountInString(cell))
-			if strings.HasSuffix(rows[1][i], ":") {
-				b.WriteString("| " + pad + cell + " ")
-			} else {
-				b.WriteString("| " + cell + pad + " ")
-			}
-		}
-		b.WriteString("|\n")
-	}
-	return b.String()
 }
