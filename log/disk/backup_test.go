@@ -21,9 +21,18 @@ import (
 // epoch, and has a prefix of the order, with all that was answered before.
 func TestBackup_WhilePublishersAppend(t *testing.T) {
 	const publishers, backups, between = 8, 5, 200
-	l := open(t, t.TempDir(), options(hubtest.Config{}), vfs.Default)
-	var mu sync.Mutex
+	// Some of it stands in tables already.
+	dir := t.TempDir()
+	l := open(t, dir, options(hubtest.Config{}), vfs.Default)
 	answered := make(map[uint64]string) // the name of a group of two
+	for range 20 {
+		answered[appendData(t, l, "t0", "early", "early").Sequences[0]] = "early"
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir, options(hubtest.Config{}), vfs.Default)
+	var mu sync.Mutex
 	var stop atomic.Bool
 	var publishing sync.WaitGroup
 	for p := range publishers {

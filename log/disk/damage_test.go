@@ -317,9 +317,13 @@ func TestDamage_OfAnyFile(t *testing.T) {
 // file was good.
 func TestDamage_OfTheLogFile(t *testing.T) {
 	seed := damageSeed(t)
-	for name, data := range map[string]int{"one block": 0, "several blocks": 2000} {
-		t.Run(name, func(t *testing.T) {
-			h := newHistory(t, false, data)
+	for _, tt := range []struct {
+		name    string
+		orderly bool
+		data    int
+	}{{"one block", false, 0}, {"one block, orderly", true, 0}, {"several blocks", false, 2000}} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHistory(t, tt.orderly, tt.data)
 			h.try(t, h.damages(seed, func(name string) bool { return name == h.newest }))
 		})
 	}

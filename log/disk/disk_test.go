@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -23,15 +22,12 @@ import (
 
 func TestMain(m *testing.M) {
 	var err error
-	dir, first := os.Getenv(holdVariable), os.Getenv(faultVariable)
+	dir, end := os.Getenv(holdVariable), os.Getenv(endVariable)
 	switch {
 	case dir != "":
 		err = hold(dir)
-	case first != "":
-		var n int
-		if n, err = strconv.Atoi(first); err == nil {
-			err = openWithFaults(context.Background(), n)
-		}
+	case end != "":
+		err = openAndEnd(end)
 	default:
 		leaktest.Main(m)
 	}

@@ -31,13 +31,11 @@ type faultyFS struct {
 	mu    sync.Mutex
 	fault hubtest.Fault // 0: none
 	left  int           // steps before it
-	met   bool          // there were so many
 
-	lasting bool  // it comes again and again
-	err     error // what it says then
-	dead    bool  // nothing reaches the files any more
-	full    bool  // nothing can be written for now
-	until   int   // changes before fell is called, without a fault; 0: it is not
+	err   error // what it says then
+	dead  bool  // nothing reaches the files any more
+	full  bool  // nothing can be written for now
+	until int   // changes before fell is called, without a fault; 0: it is not
 }
 
 func newFaultyFS(fs vfs.FS) *faultyFS {
@@ -140,17 +138,8 @@ func (f *faultyFS) step(sync bool) (half bool, err error) {
 		return false, nil
 	}
 	f.dead = f.fault == hubtest.Crash
-	if f.met = true; !f.lasting {
-		f.fault = 0
-	}
+	f.fault = 0
 	return true, f.err
-}
-
-// failed tells whether the fault has been met.
-func (f *faultyFS) failed() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.met
 }
 
 // change tells whether anything else may be changed.
