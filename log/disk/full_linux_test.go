@@ -39,7 +39,12 @@ func smallDisk(t testing.TB, size string) string {
 // nothing is missing of what was answered.
 func TestFull(t *testing.T) {
 	t.Run("with room for log files", func(t *testing.T) { fillDisk(t, 96, 24) })
-	t.Run("with room for tables", func(t *testing.T) { fillDisk(t, 256, 64) })
+	t.Run("with room for tables", func(t *testing.T) {
+		if raced && !long() {
+			t.Skip("it takes long with the race detector: set TIDEWIRE_LONG=1")
+		}
+		fillDisk(t, 256, 64)
+	})
 }
 
 // fillDisk does so with a disk of that many MiB, of which a file has some that are freed

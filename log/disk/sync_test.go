@@ -145,7 +145,7 @@ func TestSync_WhatPowerLossTakes(t *testing.T) {
 	}
 	t.Run("more than a log file holds", func(t *testing.T) {
 		// Files are synced when the next one is begun, so not all of it can be lost.
-		const data = 256 << 10
+		const data = 16 << 10
 		if n := losePower(t, disk.SyncNever, 5, 1, powerGroups, data); n >= 3*powerGroups {
 			t.Errorf("got all %d events lost", n)
 		}
