@@ -16,6 +16,11 @@ var errEnded = errors.New("hub: all topics are closed")
 const (
 	batchEvents = 256
 	batchBytes  = 64 << 10
+
+	// firstPage is how many events are read from the Log first for a stream: they are on
+	// their way early, and most who come back have missed no more. Then four times as
+	// many, and so on, up to batchEvents.
+	firstPage = 16
 )
 
 // A cursor is a subscriber: a filter and a place in the order. It is used by one
@@ -23,12 +28,14 @@ const (
 type cursor struct {
 	hub    *Hub
 	filter Filter
+	feed   *feed
 	after  uint64 // everything up to here was handed out, or is not wanted
 	gap    *GapError
-	first  []*item         // found already, to be handed out after a gap
-	open   map[string]bool // exact topics that are not closed
+	first  []*item // found already, to be handed out after a gap
 	wake   chan struct{}
-	live   bool   // it reads from the hot log
+	waits  bool   // it is woken
+	closed bool   // all topics were closed before it began,
+	done   bool   // and nothing was left
 	place  *place // of a subscriber that is told its position
 
 	// What it knows to be removed: up to where in each topic, and, where there are
@@ -39,6 +46,7 @@ type cursor struct {
 	// Up to here it reads from the Log, which keeps to retention, even if the hot log
 	// still has it.
 	history uint64
+	page    int // a quarter of how many events are read from it next
 }
 
 // newCursor opens a subscription where the filter says. close must follow.
@@ -46,21 +54,33 @@ func (h *Hub) newCursor(ctx context.Context, f Filter) (*cursor, error) {
 	if err := h.open(); err != nil {
 		return nil, err
 	}
-	c := &cursor{hub: h, filter: f, wake: make(chan struct{}, 1), open: make(map[string]bool), told: make(map[string]uint64)}
-	for _, t := range f.Topics {
-		c.open[t] = true
+	c := h.cursorOf(h.hot.follow(f), f)
+	err := c.start(ctx)
+	if err == nil {
+		err = c.survey(ctx)
 	}
-	h.waiting.add(c)
-	if err := c.start(ctx); err != nil {
+	if err != nil {
 		c.close()
 		return nil, err
 	}
 	return c, nil
 }
 
+func (h *Hub) cursorOf(fd *feed, f Filter) *cursor {
+	return &cursor{hub: h, filter: f, feed: fd, wake: make(chan struct{}, 1), told: make(map[string]uint64), page: batchEvents}
+}
+
 func (c *cursor) close() {
-	c.hub.waiting.remove(c)
-	c.hub.closed()
+	if c.waits {
+		c.hub.hot.leave(c)
+	}
+	c.hub.leave(c.feed)
+}
+
+// leave ends a subscription.
+func (h *Hub) leave(f *feed) {
+	h.hot.release(f)
+	h.closed()
 }
 
 // start finds the place to begin.
@@ -78,7 +98,12 @@ func (c *cursor) start(ctx context.Context) error {
 			c.lost(loc.Lost)
 		}
 	case from.Earliest:
-		return c.askWhole(ctx)
+		if err := c.askWhole(ctx); err != nil {
+			return err
+		}
+		if f := &c.filter; len(f.Topics) == 1 && len(f.Patterns) == 0 {
+			c.after = c.told[f.Topics[0]] // what is removed need not be looked for
+		}
 	case !from.Since.IsZero():
 		loc, err := log.Locate(ctx, Cursor{Since: from.Since})
 		if err != nil {
@@ -172,6 +197,10 @@ var errIdle = errors.New("hub: idle")
 // nil, fires, or the place nears the end of history. With none it returns a *GapError,
 // after which there is more, errIdle, or the final error.
 func (c *cursor) next(ctx context.Context, idle <-chan time.Time) ([]*item, error) {
+	if !c.waits {
+		c.waits = true
+		c.hub.hot.enter(c)
+	}
 	waited := false
 	for {
 		select {
@@ -226,15 +255,14 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 		batch, c.first = c.first, nil
 		return batch, true, nil
 	}
+	if c.done {
+		return nil, false, errEnded
+	}
 	if c.after < c.history {
-		c.live = false
 		return c.catchUp(ctx)
 	}
 	size := 0
-	through, all, ok := c.hub.hot.above(c.after, func(it *item) bool {
-		if it.Kind == KindClosed {
-			delete(c.open, it.Topics[0])
-		}
+	seen, ok := c.hub.hot.above(c.feed, c.after, c.place != nil, func(it *item) bool {
 		if it.Kind != KindEvent || !c.filter.selectsTopic(it.Topics) {
 			return true
 		}
@@ -254,27 +282,21 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 		return true
 	})
 	if !ok {
-		c.live = false
 		return c.catchUp(ctx)
 	}
-	c.after = through
-	if !c.live {
-		c.live = true
-		if err := c.findClosed(ctx); err != nil {
-			return batch, false, err
-		}
-	}
-	if all && len(batch) == 0 && c.ended() {
+	c.after = seen.through
+	if seen.ended && len(batch) == 0 {
 		return nil, false, errEnded
 	}
-	return batch, !all, nil
+	return batch, !seen.all, nil
 }
 
 // catchUp reads a page from the Log.
 func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err error) {
+	c.page = min(4*c.page, batchEvents)
 	page, err := c.hub.log.Read(ctx, Query{
 		Topics: c.filter.Topics, Patterns: c.filter.Patterns,
-		After: c.after, Limit: batchEvents, Bytes: batchBytes,
+		After: c.after, Limit: c.page, Bytes: batchBytes,
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("hub: read: %w", err)
@@ -308,22 +330,33 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 	return batch, more, nil
 }
 
-// findClosed asks which topics were closed before the hot log begins.
-func (c *cursor) findClosed(ctx context.Context) error {
-	for topic := range c.open {
+// survey looks at the topics: whether anything more can come, and whether history can be
+// read from the hot log because retention has removed nothing that is wanted.
+func (c *cursor) survey(ctx context.Context) error {
+	closed, done, whole := 0, 0, true
+	for _, topic := range c.filter.Topics {
 		info, err := c.hub.log.Topic(ctx, topic)
 		if err != nil {
 			return fmt.Errorf("hub: topic: %w", err)
 		}
-		if info.Closed && info.Newest <= c.after {
-			delete(c.open, topic)
+		if info.Closed {
+			c.hub.hot.closedAlready(c.feed, topic, info)
+			closed++
+			if info.Newest <= c.after {
+				done++
+			}
+		}
+		whole = whole && info.Trimmed <= c.after
+	}
+	if len(c.filter.Patterns) == 0 {
+		c.closed = closed == len(c.filter.Topics)
+		c.done = done == len(c.filter.Topics)
+		if whole {
+			c.history = 0
 		}
 	}
 	return nil
 }
-
-// ended tells whether nothing more can come.
-func (c *cursor) ended() bool { return len(c.open) == 0 && len(c.filter.Patterns) == 0 }
 
 // position returns the id that stands for all that the cursor has seen.
 func (c *cursor) position() string { return Position(c.hub.log.Head().Epoch, c.after) }

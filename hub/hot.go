@@ -5,63 +5,38 @@ import (
 	"slices"
 	"sort"
 	"sync"
-
-	"github.com/tidewire/tidewire/sse"
 )
 
-// An item is a record as it is delivered: encoded once, on first use, and shared by
-// all who get it.
-type item struct {
-	Record
-	id      string   // on the wire; "" unless it is an event
-	forgot  []string // those of its topics whose history was removed; under hotLog.mu
-	encoded sync.Once
-	sse     sse.Frame
-}
-
-// set makes an item of a record.
-func (it *item) set(epoch string, r *Record) {
-	it.Record = *r
-	if r.Kind != KindEvent {
-		return
-	}
-	it.id = r.Event.ID
-	if it.id == "" {
-		it.id = Position(epoch, r.Seq)
-	}
-}
-
-// frame returns the event as it stands in an event stream.
-func (it *item) frame() sse.Frame {
-	it.encoded.Do(func() {
-		// Publish has refused what cannot be encoded.
-		it.sse, _ = sse.Encode(sse.Event{ID: it.id, Type: it.Event.Type, Data: it.Event.Data, Retry: it.Event.Retry})
-	})
-	return it.sse
-}
-
-func (it *item) size() int {
-	const overhead = 256 // of the structures, about
-	if it.Event == nil {
-		return overhead
-	}
-	return overhead + 2*it.Event.Size() // and its frame
-}
-
-// A hotLog has the newest records in memory.
+// A hotLog has the newest records in memory, each event encoded once, and the lanes by
+// which those who follow a selection find them.
 type hotLog struct {
-	limit int // of bytes
+	limit  int // of bytes
+	shards int // of the engine
 
-	mu    sync.RWMutex
-	items []*item // ascending
-	bytes int
-	from  uint64 // all records above this are here, up to to
-	to    uint64
-	moved chan struct{} // closed when to moves; nil unless waited for
+	mu       sync.RWMutex
+	items    []*item // ascending
+	bytes    int
+	from     uint64 // all records above this are here, up to to
+	to       uint64
+	moved    chan struct{} // closed when to moves; nil unless waited for
+	arena    arena
+	topics   map[string]*hotTopic
+	patterns patternTree
+	feeds    map[string]*feed // those with a lane of their own, by Filter.key
+	homes    int              // of feeds so far
+	passing  []*feed          // with something passed
+	dirty    []*feed          // with something new since the last collection
 }
 
-func newHotLog(limit int, head Head) *hotLog {
-	return &hotLog{limit: limit, from: head.Seq, to: head.Seq}
+// A hotTopic is a topic of which there is an event here, or a subscriber.
+type hotTopic struct {
+	lane  lane    // the events that everybody may have
+	plain *feed   // of who wants just these; nil: nobody
+	feeds []*feed // others that name the topic
+}
+
+func newHotLog(limit, shards int, head Head) *hotLog {
+	return &hotLog{limit: limit, shards: shards, from: head.Seq, to: head.Seq, topics: make(map[string]*hotTopic), feeds: make(map[string]*feed)}
 }
 
 // last returns the newest sequence that has been here.
@@ -101,76 +76,217 @@ func (h *hotLog) moveTo(seq uint64) {
 	}
 }
 
-// add appends records, and drops the oldest ones where that is too much.
-func (h *hotLog) add(epoch string, records []Record) {
+// add appends records, drops the oldest ones where that is too much, and returns the
+// feeds that have something new.
+func (h *hotLog) add(epoch string, records []Record) []*feed {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, r := range records {
-		if r.Kind == KindForgotten {
-			h.forget(r.Topics[0])
-		}
+	for i := range records {
+		r := &records[i]
 		it := new(item)
-		it.set(epoch, &r)
+		it.set(epoch, r)
+		switch r.Kind {
+		case KindEvent:
+			h.arena.encode(it)
+			h.spread(it)
+		case KindForgotten:
+			h.forget(r.Topics[0], r.Seq)
+		case KindClosed:
+			h.closeTopic(r.Topics[0])
+		}
 		h.items = append(h.items, it)
 		h.bytes += it.size()
 		h.moveTo(r.Seq)
 	}
-	n := 0
-	for h.bytes > h.limit && n < len(h.items)-1 {
-		h.bytes -= h.items[n].size()
-		h.from = h.items[n].Seq
-		n++
+	h.shrink()
+	return h.collect()
+}
+
+// collect returns the feeds with something new since the last time; mu is held.
+func (h *hotLog) collect() []*feed {
+	dirty := h.dirty
+	h.dirty = nil
+	for _, f := range dirty {
+		f.dirty = false
 	}
-	if n > 0 {
-		clear(h.items[:n])
-		h.items = h.items[n:]
+	return dirty
+}
+
+// spread appends an event to the lanes that it belongs to; mu is held.
+func (h *hotLog) spread(it *item) {
+	for _, name := range it.Topics {
+		t := h.topic(name)
+		switch {
+		case !it.Event.Private:
+			t.lane.push(it)
+			if t.plain != nil {
+				h.mark(t.plain, it)
+			}
+		case t.plain != nil:
+			h.offer(t.plain, it, name)
+		}
+		for _, f := range t.feeds {
+			h.offer(f, it, name)
+		}
+		h.patterns.match(name, func(f *feed) { h.offer(f, it, name) })
 	}
 }
 
-// skipTo forgets everything up to a sequence.
-func (h *hotLog) skipTo(seq uint64) {
+// offer appends an event to a feed's own lane, if that wants it; mu is held.
+func (h *hotLog) offer(f *feed, it *item, topic string) {
+	switch {
+	case !f.filter.selectsEvent(it.Event):
+		h.pass(f, topic, it.Seq)
+		h.mark(f, nil)
+	case f.lane.last() != it: // it may come by several topics
+		f.lane.push(it)
+		h.mark(f, it)
+	}
+}
+
+// mark has a feed's subscribers look; mu is held.
+func (h *hotLog) mark(f *feed, it *item) {
+	if !f.dirty {
+		f.dirty, f.fresh = true, 0
+		h.dirty = append(h.dirty, f)
+	}
+	if it != nil {
+		f.fresh += len(it.wire)
+	}
+}
+
+// topic returns a topic's entry; mu is held.
+func (h *hotLog) topic(name string) *hotTopic {
+	t := h.topics[name]
+	if t == nil {
+		t = &hotTopic{lane: lane{from: h.from}}
+		h.topics[name] = t
+	}
+	return t
+}
+
+// tidy lets go of a topic of which there is nothing any more; mu is held.
+func (h *hotLog) tidy(name string, t *hotTopic) {
+	if len(t.lane.items) == 0 && t.plain == nil && len(t.feeds) == 0 {
+		delete(h.topics, name)
+	}
+}
+
+// shrink drops the oldest items; mu is held.
+func (h *hotLog) shrink() {
+	n := 0
+	for h.bytes > h.limit && n < len(h.items)-1 {
+		it := h.items[n]
+		h.bytes -= it.size()
+		h.from = it.Seq
+		for _, l := range it.lanes {
+			l.drop(it)
+		}
+		if it.Kind == KindEvent {
+			for _, name := range it.Topics {
+				if t := h.topics[name]; t != nil {
+					h.tidy(name, t)
+				}
+			}
+		}
+		n++
+	}
+	clear(h.items[:n])
+	h.items = h.items[n:]
+}
+
+// skipTo forgets everything up to a sequence, and returns all feeds.
+func (h *hotLog) skipTo(seq uint64) []*feed {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.items, h.bytes, h.from = nil, 0, seq
+	for name, t := range h.topics {
+		t.lane.reset(seq)
+		if t.plain != nil {
+			h.mark(t.plain, nil)
+		}
+		h.tidy(name, t)
+	}
+	for _, f := range h.feeds {
+		f.lane.reset(seq)
+		h.mark(f, nil)
+	}
 	h.moveTo(seq)
+	return h.collect()
 }
 
-// forget marks the events of a topic; mu is held.
-func (h *hotLog) forget(topic string) {
+// forget marks the events of a topic, and has those who had not got all of them find out;
+// mu is held.
+func (h *hotLog) forget(topic string, seq uint64) {
 	for _, it := range h.items {
 		if it.Kind == KindEvent && slices.Contains(it.Topics, topic) && !slices.Contains(it.forgot, topic) {
 			it.forgot = append(it.forgot, topic)
 		}
 	}
+	t := h.topics[topic]
+	if t == nil {
+		t = &hotTopic{}
+	}
+	t.lane.reset(seq)
+	if t.plain != nil {
+		h.mark(t.plain, nil)
+	}
+	reset := func(f *feed) {
+		f.lane.reset(seq)
+		h.mark(f, nil)
+	}
+	for _, f := range t.feeds {
+		reset(f)
+	}
+	h.patterns.match(topic, reset)
 }
 
-// kept returns the topics under which an event can still be had.
-func (it *item) kept() []string {
-	if len(it.forgot) == 0 {
-		return it.Topics
+// closeTopic notes that nothing more comes of a topic; mu is held.
+func (h *hotLog) closeTopic(name string) {
+	t := h.topics[name]
+	if t == nil {
+		return
 	}
-	return slices.DeleteFunc(slices.Clone(it.Topics), func(t string) bool { return slices.Contains(it.forgot, t) })
+	if t.plain != nil {
+		delete(t.plain.open, name)
+		h.mark(t.plain, nil)
+	}
+	for _, f := range t.feeds {
+		delete(f.open, name)
+		h.mark(f, nil)
+	}
 }
 
 // hotPage is how many records a cursor looks at under the lock.
 const hotPage = 256
 
-// above calls visit for some of the records above a sequence, until it returns false,
-// and returns the sequence up to which there is nothing more to see, and whether
-// that is all there is. It returns ok = false if the hot log does not reach back so far.
-func (h *hotLog) above(after uint64, visit func(*item) bool) (through uint64, all, ok bool) {
+// A stretch is what above has looked at.
+type stretch struct {
+	through uint64 // there is nothing more to see up to here
+	all     bool   // that is all there is
+	ended   bool   // and nothing more will come
+}
+
+// above calls visit for some of the records above a sequence, those of a feed at least,
+// until it returns false. With passing it also visits events that the feed does not want.
+// It returns false if the hot log does not reach back so far.
+func (h *hotLog) above(f *feed, after uint64, passing bool, visit func(*item) bool) (stretch, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if after < h.from {
-		return after, false, false
+	items := h.items
+	switch {
+	case after >= f.lane.from && (!passing || !f.passes):
+		items = f.lane.items
+	case after < h.from:
+		return stretch{}, false
 	}
-	i := sort.Search(len(h.items), func(i int) bool { return h.items[i].Seq > after })
-	through = after
-	for n := 0; i < len(h.items); i, n = i+1, n+1 {
-		if n == hotPage || !visit(h.items[i]) {
-			return through, false, true
+	i := sort.Search(len(items), func(i int) bool { return items[i].Seq > after })
+	s := stretch{through: after}
+	for n := 0; i < len(items); i, n = i+1, n+1 {
+		if n == hotPage || !visit(items[i]) {
+			return s, true
 		}
-		through = h.items[i].Seq
+		s.through = items[i].Seq
 	}
-	return max(through, h.to), true, true
+	return stretch{through: max(s.through, h.to), all: true, ended: f.ended()}, true
 }

@@ -42,6 +42,13 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if len(f.Patterns) == 0 { // with them a gap may be told between pages that is none
+		c.page = firstPage / 4
+	}
+	w.Header().Add("Vary", "Accept")
+	if media == mediaSSE && !c.closed && h.engine.takeOver(w, r, c, beat) {
+		return nil
+	}
 	defer c.close()
 	if media == mediaSSE && beat != beatComment && h.opt.PositionInterval > 0 {
 		c.place = newPlace(c.after, f.From.LastEventID != "")
@@ -57,7 +64,6 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !errors.As(err, &gap) {
 		return err
 	}
-	w.Header().Add("Vary", "Accept")
 	if media == mediaNDJSON {
 		h.streamJSON(w, r, c, first, gap)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -18,7 +19,7 @@ type Hub struct {
 	opt     Options
 	log     Log
 	hot     *hotLog
-	waiting *waitIndex
+	engine  *engine
 	origins map[string]bool
 	routes  http.Handler
 
@@ -42,8 +43,7 @@ func New(opts *Options) (*Hub, error) {
 	h := &Hub{
 		opt:      o,
 		log:      o.Log,
-		hot:      newHotLog(o.HotBytes, o.Log.Head()),
-		waiting:  newWaitIndex(),
+		hot:      newHotLog(o.HotBytes, runtime.GOMAXPROCS(0), o.Log.Head()),
 		origins:  make(map[string]bool),
 		draining: make(chan struct{}),
 	}
@@ -53,6 +53,7 @@ func New(opts *Options) (*Hub, error) {
 	for _, origin := range o.AllowedOrigins {
 		h.origins[origin] = true
 	}
+	h.engine = newEngine(h)
 	h.routes = h.newRoutes()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.tail.Go(h.follow)
@@ -68,17 +69,13 @@ func (h *Hub) follow() {
 			var trimmed *TrimmedError
 			if errors.As(err, &trimmed) {
 				// Cursors below read from the Log, which tells what is gone.
-				h.hot.skipTo(trimmed.Oldest - 1)
-				h.waiting.wakeAll()
+				h.wake(h.hot.skipTo(trimmed.Oldest - 1))
 				break
 			}
 			if err != nil {
 				break
 			}
-			h.hot.add(h.log.Head().Epoch, records)
-			for i := range records {
-				h.waiting.wake(records[i].Topics)
-			}
+			h.wake(h.hot.add(h.log.Head().Epoch, records))
 		}
 		if h.hot.last() == after {
 			select { // a Log that is closed or in trouble
@@ -89,11 +86,20 @@ func (h *Hub) follow() {
 	}
 }
 
+// wake has the subscribers of feeds look.
+func (h *Hub) wake(feeds []*feed) {
+	h.hot.wake(feeds)
+	h.engine.wake(feeds)
+}
+
 // Shutdown drains the hub: subscribers are told to come back a little later, each at
 // another time, their streams end, and later calls return [ErrShutdown]. It waits for
 // them until ctx ends, and then cuts what is left. It does not close the Log.
 func (h *Hub) Shutdown(ctx context.Context) error {
-	h.drain.Do(func() { close(h.draining) })
+	h.drain.Do(func() {
+		close(h.draining)
+		h.engine.drain()
+	})
 	var err error
 	select {
 	case <-h.allEnded():
@@ -102,6 +108,7 @@ func (h *Hub) Shutdown(ctx context.Context) error {
 	}
 	h.cancel()
 	h.tail.Wait()
+	h.engine.close()
 	return err
 }
 

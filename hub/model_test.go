@@ -136,6 +136,7 @@ type modelSubscriber struct {
 	history uint64 // up to here it is given what is kept, and no more
 	whole   bool   // it has not looked yet, and asks for what is kept
 	gap     hub.Lost
+	maybe   bool          // nothing that it wants is lost, and the hot log may know it
 	queue   []*modelEvent // found, and not yet handed out
 	began   bool
 
@@ -147,6 +148,7 @@ type modelSubscriber struct {
 type modelStep struct {
 	event *modelEvent
 	gap   hub.Lost
+	maybe bool // it may also be that there is no gap
 	ended bool
 }
 
@@ -228,8 +230,11 @@ func (m *model) look(s *modelSubscriber) {
 	for _, e := range m.events {
 		lost := e.seq > s.pos && slices.ContainsFunc(e.Topics, func(topic string) bool { return wantedTopic(s.filter, topic) }) && !m.has(&s.filter, e, hot)
 		// A log knows topics only: what it has lost may have been of another type.
-		if lost && !s.whole && s.gap == "" && (!hot || wanted(s.filter, e.Event)) {
-			s.gap = hub.LostExpired
+		if !lost || s.whole || s.gap != "" && !s.maybe {
+			continue
+		}
+		if isWanted := wanted(s.filter, e.Event); isWanted || !hot {
+			s.gap, s.maybe = hub.LostExpired, !isWanted && s.pos >= s.history
 		}
 	}
 	s.queue = m.find(&s.filter, s.pos, hot)
@@ -249,8 +254,8 @@ func (m *model) next(s *modelSubscriber, epoch string) (modelStep, bool) {
 		m.look(s)
 	}
 	if s.gap != "" {
-		step := modelStep{gap: s.gap}
-		s.gap = ""
+		step := modelStep{gap: s.gap, maybe: s.maybe}
+		s.gap, s.maybe = "", false
 		return step, true
 	}
 	if len(s.queue) > 0 {
@@ -456,6 +461,10 @@ func (tr *trial) take(p *pair) bool {
 		p.wait = !ok
 	}
 	got, gotOne := p.r.take()
+	if want.maybe && !errors.As(got.err, new(*hub.GapError)) {
+		want, ok = tr.m.next(p.m, tr.log.Head().Epoch)
+		p.wait = !ok
+	}
 	switch {
 	case !ok && gotOne:
 		tr.fail("%s: got %q, want it to wait", p.name, got)

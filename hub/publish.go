@@ -54,6 +54,7 @@ func (h *Hub) Publish(ctx context.Context, p Publication) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
+	h.engine.admit(ctx)
 	return h.append(ctx, g)
 }
 
@@ -217,6 +218,7 @@ func (h *Hub) Forget(ctx context.Context, topic string) error {
 	if err := h.hot.reach(ctx, h.log.Head().Seq); err != nil {
 		return fmt.Errorf("hub: forget: %w", err)
 	}
+	h.engine.settle(ctx)
 	return nil
 }
 

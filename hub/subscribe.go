@@ -81,6 +81,9 @@ func (h *Hub) Subscribe(ctx context.Context, f Filter) iter.Seq2[Delivery, error
 			return
 		}
 		c, err := h.newCursor(ctx, f)
+		if ctx.Err() != nil && err != nil {
+			err = fmt.Errorf("hub: subscription: %w", context.Cause(ctx))
+		}
 		if err != nil {
 			yield(Delivery{}, err)
 			return

@@ -40,3 +40,7 @@ func (f Frame) WriteTo(w io.Writer) (int64, error) {
 // Bytes returns the frame's own memory, for calls such as writev that need it.
 // It must not be changed.
 func (f Frame) Bytes() []byte { return f.b[:len(f.b):len(f.b)] }
+
+// RawFrame makes a Frame of bytes that are encoded already, such as several frames one
+// after another. They must be whole blocks, and must not be changed any more.
+func RawFrame(b []byte) Frame { return Frame{b} }

@@ -1,0 +1,312 @@
+//go:build linux && !portable
+
+package hub
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/tidewire/tidewire/sse"
+)
+
+// An engine writes to the connections that it has taken over from net/http. Each is a
+// stream of one shard, and there is a shard for each processor: one goroutine that writes
+// to all its streams, never waiting for any. A stream that is idle has no goroutine, no
+// buffer and no timer.
+type engine struct {
+	hub     *Hub
+	start   sync.Once
+	shards  atomic.Pointer[[]*shard] // nil before the first stream
+	looked  atomic.Int64             // when lookOut last did, ns of Unix time
+	gate    gate
+	readers readers
+	running sync.WaitGroup
+	epoch   time.Time // that a shard's clock counts from
+}
+
+func newEngine(h *Hub) *engine {
+	e := &engine{hub: h, epoch: time.Now()}
+	e.readers.most = max(1, runtime.GOMAXPROCS(0)/2)
+	return e
+}
+
+// all returns the shards, none before the first stream.
+func (e *engine) all() []*shard {
+	if s := e.shards.Load(); s != nil {
+		return *s
+	}
+	return nil
+}
+
+// run starts the shards.
+func (e *engine) run() (err error) {
+	e.start.Do(func() {
+		shards := make([]*shard, e.hub.hot.shards)
+		for i := range shards {
+			if shards[i], err = newShard(e, i); err != nil {
+				for _, s := range shards[:i] {
+					s.poller.close()
+				}
+				return
+			}
+		}
+		for _, s := range shards {
+			e.running.Go(s.poller.run)
+			e.running.Go(s.run)
+		}
+		e.shards.Store(&shards)
+	})
+	return err
+}
+
+// wake has the shards look at feeds with something new.
+func (e *engine) wake(feeds []*feed) {
+	shards := e.all()
+	if shards == nil {
+		return
+	}
+	for _, s := range shards {
+		s.offer(feeds)
+	}
+}
+
+// admit has a publisher wait while the shards are behind by more than a little: not for
+// any socket, and not for longer than ctx.
+func (e *engine) admit(ctx context.Context) {
+	for {
+		c := e.gate.closed()
+		if c == nil {
+			return
+		}
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return
+		case <-e.hub.ctx.Done():
+			return
+		}
+	}
+}
+
+// settle waits until what the shards had in hand when it was called is written, as far as
+// the sockets take it.
+func (e *engine) settle(ctx context.Context) {
+	for _, s := range e.all() {
+		done := make(chan struct{})
+		s.post(func() { close(done) })
+		select {
+		case <-done:
+		case <-ctx.Done():
+		case <-e.hub.ctx.Done():
+		}
+	}
+}
+
+// lookOut has streams told their positions before retention comes to what has passed
+// them unwanted. One of the shards does it.
+func (e *engine) lookOut(now time.Time) {
+	last := e.looked.Load()
+	if now.UnixNano()-last < int64(firstLook/4) || !e.looked.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	near := func(topic string, first uint64) bool {
+		info, err := e.hub.log.Topic(e.hub.ctx, topic) // reading tells of an error
+		return err == nil && (info.Trimmed >= first || info.Count > 0 && first <= info.Oldest+(info.Newest-info.Oldest)/2)
+	}
+	for _, f := range e.hub.hot.lookOut(now, near) {
+		for _, s := range e.all() {
+			s.post(func() { s.tellAll(f) })
+		}
+	}
+}
+
+// drain has all streams end: their clients are told to come back a little later.
+func (e *engine) drain() {
+	for _, s := range e.all() {
+		s.post(s.drain)
+	}
+}
+
+// close cuts what is left, and waits for the goroutines.
+func (e *engine) close() {
+	for _, s := range e.all() {
+		s.post(s.stop)
+	}
+	e.running.Wait()
+}
+
+// takeOver makes a stream of a request, if it can, and of the cursor, which is the
+// stream's then.
+func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, beat heartbeat) bool {
+	if r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.TLS != nil {
+		return false
+	}
+	if _, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); !ok {
+		return false
+	}
+	hijacker, ok := w.(http.Hijacker)
+	if !ok || e.run() != nil || e.all() == nil {
+		return false
+	}
+	conn, _, err := hijacker.Hijack()
+	if err != nil {
+		return false
+	}
+	st := &stream{feed: c.feed, cursor: c, beat: beat, told: c.after, known: c.filter.From.LastEventID != ""}
+	if e.hub.opt.PositionInterval <= 0 {
+		st.beat = beatComment
+	}
+	if st.fd, err = adopt(conn); err != nil {
+		c.close() // the connection is gone
+		return true
+	}
+	st.rest = e.hub.responseHead(w.Header())
+	e.join(st)
+	shards := e.all()
+	shards[e.choose(c.feed, len(shards))].enter(st)
+	return true
+}
+
+// join puts a stream on its feed's lane, if that reaches back as far as its cursor.
+func (e *engine) join(st *stream) {
+	c := st.cursor
+	if c.gap != nil || len(c.first) > 0 || c.after < c.history {
+		st.state = catching
+		return
+	}
+	next, left, ok := e.hub.hot.join(c.feed, c.after)
+	if !ok {
+		st.state = catching
+		return
+	}
+	st.state, st.next, st.after, st.cursor = live, next, c.after, nil
+	if left == 0 && st.behind(c.after) {
+		st.rest = append(st.rest, e.hub.positionChunk(st.beat, c.after)...)
+		st.told, st.known = c.after, true
+	}
+}
+
+// choose returns the shard for a stream: the same one for all of a small feed, so that an
+// event concerns few shards, and all of them for a large one.
+func (e *engine) choose(f *feed, n int) int {
+	const few = 64
+	i := int(f.streams.Add(1)) - 1
+	return (f.home + i/few) % n
+}
+
+// adopt returns a descriptor of a connection's own, and closes what net keeps of it.
+func adopt(conn net.Conn) (int32, error) {
+	defer func() { _ = conn.Close() }() // the descriptor stays open
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return -1, http.ErrNotSupported
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var fd uintptr
+	var errno syscall.Errno
+	err = raw.Control(func(old uintptr) {
+		fd, _, errno = syscall.Syscall(syscall.SYS_FCNTL, old, syscall.F_DUPFD_CLOEXEC, 0)
+	})
+	if err != nil {
+		return -1, err
+	}
+	if errno != 0 {
+		return -1, errno
+	}
+	return int32(fd), nil
+}
+
+// responseHead returns the head of a stream's response, and its first bytes, as
+// [sse.Accept] writes them.
+func (h *Hub) responseHead(header http.Header) []byte {
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("X-Accel-Buffering", "no")
+	if header.Get("Cache-Control") == "" {
+		header.Set("Cache-Control", "no-store")
+	}
+	header.Del("Content-Length")
+	header.Set("Transfer-Encoding", "chunked")
+	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	var b bytes.Buffer
+	b.Grow(320)
+	b.WriteString("HTTP/1.1 200 OK\r\n")
+	_ = header.Write(&b) // a buffer takes everything
+	b.WriteString(lineEnd)
+	first := retryBlock(h.opt.Retry)
+	if h.opt.Retry < 0 {
+		first = sse.AppendComment(nil, "")
+	}
+	out, _ := appendChunk(b.Bytes(), first)
+	return out
+}
+
+// positionChunk tells a client its position.
+func (h *Hub) positionChunk(beat heartbeat, seq uint64) []byte {
+	block, _ := appendPosition(nil, h, beat, seq)
+	b, _ := appendChunk(nil, block)
+	return b
+}
+
+// appendPosition appends what tells a client its position.
+func appendPosition(b []byte, h *Hub, beat heartbeat, seq uint64) ([]byte, error) {
+	id := Position(h.log.Head().Epoch, seq)
+	if beat == beatEvent {
+		return sse.AppendEvent(b, sse.Event{ID: id, Type: "tidewire.hb"})
+	}
+	return sse.AppendID(b, id)
+}
+
+// farewell returns what ends a stream whose client is to come back.
+func (h *Hub) farewell() []byte {
+	b, _ := appendChunk(nil, retryBlock(h.jitteredRetry()))
+	return append(b, lastChunk...)
+}
+
+const lastChunk = "0\r\n\r\n"
+
+// retryBlock returns a retry field, which takes effect without a blank line.
+func retryBlock(d time.Duration) []byte {
+	ms := (d + time.Millisecond - 1) / time.Millisecond
+	return append(strconv.AppendInt([]byte("retry: "), int64(ms), 10), '\n')
+}
+
+// A gate is closed while any shard is behind.
+type gate struct {
+	mu   sync.Mutex
+	over int
+	wait chan struct{} // closed when it opens; nil while it is open
+}
+
+func (g *gate) closed() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.wait
+}
+
+func (g *gate) raise() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.over++; g.over == 1 {
+		g.wait = make(chan struct{})
+	}
+}
+
+func (g *gate) lower() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.over--; g.over == 0 {
+		close(g.wait)
+		g.wait = nil
+	}
+}

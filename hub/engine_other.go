@@ -1,0 +1,24 @@
+//go:build !linux || portable
+
+package hub
+
+import (
+	"context"
+	"net/http"
+)
+
+// An engine takes connections over from net/http, which it does on Linux only. Elsewhere,
+// and with the build tag portable, each subscriber has a goroutine.
+type engine struct{}
+
+type feedShard struct{}
+
+func newEngine(*Hub) *engine { return new(engine) }
+
+func (*engine) wake([]*feed)           {}
+func (*engine) admit(context.Context)  {}
+func (*engine) settle(context.Context) {}
+func (*engine) drain()                 {}
+func (*engine) close()                 {}
+
+func (*engine) takeOver(http.ResponseWriter, *http.Request, *cursor, heartbeat) bool { return false }

@@ -1,0 +1,390 @@
+//go:build linux && !portable
+
+package hub
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	// owedMost is how many bytes of one feed may wait for a shard before publishers do:
+	// what comes meanwhile is written at once.
+	owedMost = 32 << 10
+
+	// dueMost is how many writes may wait in a shard, of several feeds, before publishers
+	// do: some milliseconds.
+	dueMost = 512
+
+	// turnSize is how many streams of a feed are written to before the next feed's turn,
+	// and before other goroutines may run.
+	turnSize = 64
+)
+
+// A shard writes to its streams in one goroutine.
+type shard struct {
+	engine *engine
+	hub    *Hub
+	n      int
+	poller *poller
+	bell   chan struct{} // of one element: there is something to do
+
+	mu    sync.Mutex
+	feeds []*feed  // with something new since take
+	waits int      // feeds whose turn has not begun,
+	due   int      // their streams,
+	heavy int      // and those that have more than owedMost
+	over  bool     // publishers are to wait
+	posts []func() // to be run by the goroutine
+	ready []ready
+
+	// The goroutine's own.
+	slots    []*stream
+	free     []uint32 // slots
+	streams  int
+	turns    []*feed
+	again    []*stream // with more to write
+	cached   cut
+	vector   []syscall.Iovec
+	scratch  []byte
+	now      uint32 // ms
+	swept    int    // the slot up to which streams have been looked at
+	lastTick time.Time
+	gens     uint32
+	draining bool
+	stopped  bool
+}
+
+// A feedShard is a feed's part in a shard.
+type feedShard struct {
+	streams []*stream
+	count   atomic.Int32 // of them
+	next    int          // of them, in the turn under way
+	turning bool         // it is among the shard's turns
+	begun   bool         // its turn is under way
+	news    bool         // another one is to follow
+
+	// Under the shard's mu.
+	offered bool // its turn, or the next one, has not begun
+	due     int  // streams when it was offered
+	owed    int  // bytes since then
+}
+
+func newShard(e *engine, n int) (*shard, error) {
+	s := &shard{engine: e, hub: e.hub, n: n, bell: make(chan struct{}, 1), scratch: make([]byte, 4<<10)}
+	var err error
+	s.poller, err = newPoller(s)
+	return s, err
+}
+
+func (s *shard) ring() {
+	select {
+	case s.bell <- struct{}{}:
+	default:
+	}
+}
+
+// post has the shard run a function. After the shard has stopped, nothing does.
+func (s *shard) post(f func()) {
+	s.mu.Lock()
+	s.posts = append(s.posts, f)
+	s.mu.Unlock()
+	s.ring()
+}
+
+// offer tells of feeds with something new.
+func (s *shard) offer(feeds []*feed) {
+	s.mu.Lock()
+	rings := false
+	for _, f := range feeds {
+		if f.streams.Load() == 0 {
+			continue
+		}
+		fs := &f.shards[s.n]
+		owed := fs.owed
+		if fs.owed += f.fresh; owed <= owedMost && fs.owed > owedMost {
+			s.heavy++
+		}
+		if !fs.offered {
+			fs.offered = true
+			s.feeds = append(s.feeds, f)
+			fs.due = int(fs.count.Load())
+			s.due += fs.due
+			s.waits++
+			rings = true
+		}
+	}
+	s.weigh()
+	s.mu.Unlock()
+	if rings {
+		s.ring()
+	}
+}
+
+// weigh has publishers wait, or no longer; mu is held.
+func (s *shard) weigh() {
+	over := s.heavy > 0 || s.due > dueMost && s.waits > 1
+	switch {
+	case over && !s.over:
+		s.engine.gate.raise()
+	case !over && s.over:
+		s.engine.gate.lower()
+	}
+	s.over = over
+}
+
+// run is the shard's goroutine.
+func (s *shard) run() {
+	defer s.poller.close()
+	period := s.hub.opt.shortest()
+	tick := time.NewTicker(max(period/64, 5*time.Millisecond))
+	defer tick.Stop()
+	for !s.stopped {
+		s.take()
+		if len(s.turns) == 0 && len(s.again) == 0 {
+			ticks := tick.C
+			if s.streams == 0 {
+				ticks = nil
+			}
+			select {
+			case <-s.bell:
+			case <-ticks:
+				s.sweep(period)
+			case <-s.hub.ctx.Done():
+				s.stop()
+			}
+			continue
+		}
+		select {
+		case <-tick.C:
+			s.sweep(period)
+		default:
+		}
+		s.turn()
+		s.repeat()
+		runtime.Gosched()
+	}
+}
+
+// shortest returns the shortest time after which something is to be done for an idle or a
+// stuck stream.
+func (o *Options) shortest() time.Duration {
+	const never = time.Hour
+	d := never
+	for _, each := range []time.Duration{o.Heartbeat, o.WriteTimeout, o.PositionInterval} {
+		if each > 0 {
+			d = min(d, each)
+		}
+	}
+	return d
+}
+
+// take takes over what others want of the shard.
+func (s *shard) take() {
+	s.now = uint32(time.Since(s.engine.epoch) / time.Millisecond)
+	s.mu.Lock()
+	feeds, posts, ready := s.feeds, s.posts, s.ready
+	s.feeds, s.posts, s.ready = nil, nil, nil
+	for _, f := range feeds {
+		fs := &f.shards[s.n]
+		if fs.turning {
+			fs.news = true
+			continue
+		}
+		fs.turning = true
+		s.turns = append(s.turns, f)
+	}
+	s.mu.Unlock()
+	for _, f := range posts {
+		f()
+	}
+	for _, r := range ready {
+		s.attend(r)
+	}
+}
+
+// turn writes to some streams of the feeds whose turn it is.
+func (s *shard) turn() {
+	for left := turnSize; left > 0 && len(s.turns) > 0; {
+		f := s.turns[0]
+		fs := &f.shards[s.n]
+		if !fs.begun {
+			s.begin(fs)
+		}
+		for ; left > 0 && fs.next < len(fs.streams); left-- {
+			st := fs.streams[fs.next]
+			fs.next++
+			s.flush(st)
+		}
+		left-- // for the feed
+		s.turns = s.turns[1:]
+		switch {
+		case fs.next < len(fs.streams): // others first
+			s.turns = append(s.turns, f)
+		case fs.news:
+			fs.begun, fs.news = false, false
+			s.turns = append(s.turns, f)
+		default:
+			fs.begun, fs.turning = false, false
+		}
+	}
+}
+
+// begin begins a feed's turn.
+func (s *shard) begin(fs *feedShard) {
+	fs.begun, fs.next = true, 0
+	s.cached.feed = nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits--
+	s.due -= fs.due
+	if fs.owed > owedMost {
+		s.heavy--
+	}
+	fs.offered, fs.owed = false, 0
+	s.weigh()
+}
+
+// repeat writes to streams that had more to write than one write should have.
+func (s *shard) repeat() {
+	n := min(len(s.again), turnSize)
+	for _, st := range s.again[:n] {
+		s.flush(st)
+	}
+	s.again = append(s.again[:0], s.again[n:]...)
+}
+
+// enter takes a stream.
+func (s *shard) enter(st *stream) {
+	s.post(func() {
+		st.slot = uint32(len(s.slots))
+		if n := len(s.free); n > 0 {
+			st.slot, s.free = s.free[n-1], s.free[:n-1]
+			s.slots[st.slot] = st
+		} else {
+			s.slots = append(s.slots, st)
+		}
+		s.gens++
+		st.gen, st.wrote, st.since, st.sent = s.gens, s.now, s.now, s.now
+		s.streams++
+		fs := &st.feed.shards[s.n]
+		st.at = int32(len(fs.streams))
+		fs.streams = append(fs.streams, st)
+		fs.count.Add(1)
+		if s.stopped || s.poller.add(st) != nil {
+			s.close(st)
+			return
+		}
+		s.flush(st)
+		if s.draining {
+			s.end(st, s.hub.farewell())
+		}
+	})
+}
+
+// close closes a stream's connection, and forgets it.
+func (s *shard) close(st *stream) {
+	if st.state == gone {
+		return
+	}
+	st.state = gone
+	st.rest = nil
+	_ = syscall.Close(int(st.fd)) // which takes it off the poller too
+	s.slots[st.slot] = nil
+	s.free = append(s.free, st.slot)
+	s.streams--
+	fs := &st.feed.shards[s.n]
+	last := fs.streams[len(fs.streams)-1]
+	fs.streams[st.at] = last
+	if last.at = st.at; int(st.at) < fs.next {
+		s.again = append(s.again, last) // the turn under way does not come to it
+	}
+	fs.streams[len(fs.streams)-1] = nil
+	fs.streams = fs.streams[:len(fs.streams)-1]
+	fs.count.Add(-1)
+	st.feed.streams.Add(-1)
+	s.hub.leave(st.feed)
+}
+
+// wait notes that a socket takes no more, and has epoll tell when it does.
+func (s *shard) wait(st *stream) {
+	st.full = true
+	if !st.armed {
+		st.armed = true
+		if s.poller.arm(st) != nil {
+			s.close(st)
+		}
+	}
+}
+
+// attend looks at a stream of which epoll has told something.
+func (s *shard) attend(r ready) {
+	if int(r.slot) >= len(s.slots) {
+		return
+	}
+	st := s.slots[r.slot]
+	if st == nil || st.gen != r.gen {
+		return // one that had the slot before
+	}
+	if r.events&^syscall.EPOLLOUT != 0 && !s.hears(st) {
+		s.close(st)
+		return
+	}
+	if r.events&syscall.EPOLLOUT != 0 && st.full {
+		st.full = false
+		s.flush(st)
+	}
+}
+
+// hears reads what a client sends after its request, of which nothing is wanted. It returns
+// false if the client has gone, or will not stop.
+func (s *shard) hears(st *stream) bool {
+	for range 16 {
+		n, err := syscall.Read(int(st.fd), s.scratch)
+		switch {
+		case err == syscall.EAGAIN:
+			return true
+		case err == syscall.EINTR:
+		case err != nil || n <= 0:
+			return false
+		}
+	}
+	return false
+}
+
+// end has a stream end, after what was begun and these last bytes.
+func (s *shard) end(st *stream, last []byte) {
+	if st.state == closing || st.state == gone {
+		return
+	}
+	st.state = closing
+	rest := append([]byte(nil), st.rest...) // which is shared
+	if last == nil {
+		last = []byte(lastChunk)
+	}
+	st.rest = append(rest, last...)
+	s.flush(st)
+}
+
+// drain ends all streams, and those that come later.
+func (s *shard) drain() {
+	s.draining = true
+	for _, st := range s.slots {
+		if st != nil {
+			s.end(st, s.hub.farewell())
+		}
+	}
+}
+
+// stop cuts all streams.
+func (s *shard) stop() {
+	s.stopped = true
+	for _, st := range s.slots {
+		if st != nil {
+			s.close(st)
+		}
+	}
+}
