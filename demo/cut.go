@@ -31,8 +31,14 @@ func (d *Demo) serveStream(w http.ResponseWriter, r *http.Request) {
 	query.Del("token")
 	inner := r.Clone(ctx)
 	inner.URL = &url.URL{Path: "/events/" + topicPanel, RawQuery: query.Encode()}
-	d.hub.ServeHTTP(w, inner)
+	d.hub.ServeHTTP(held{w}, inner)
 }
+
+// A held response stays with its handler, as it has no Hijack: the stream ends with the
+// request's context.
+type held struct{ http.ResponseWriter }
+
+func (h held) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
 // enter notes a stream, and returns what forgets it.
 func (d *Demo) enter(token string, s *stream) (leave func()) {

@@ -1,4 +1,4 @@
-//go:build linux && !portable
+//go:build linux && !portable && (amd64 || arm64)
 
 package hub
 
@@ -53,7 +53,7 @@ func (e *engine) run() (err error) {
 		for i := range shards {
 			if shards[i], err = newShard(e, i); err != nil {
 				for _, s := range shards[:i] {
-					s.poller.close()
+					s.release()
 				}
 				return
 			}

@@ -17,6 +17,12 @@ const allowedMethods = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 // /events/{topic} and /events?topic=…, where a topic may contain slashes and is
 // percent-decoded once. Mount it elsewhere with [http.StripPrefix], and not under an
 // [http.ServeMux] if topics have // in them, which that redirects.
+//
+// On Linux it takes the connection of an event stream over HTTP/1.1 from the server, as for
+// a WebSocket, and returns while the stream goes on: it ends when the client goes or the hub
+// does, and no longer with the request's context or what the server does to its connections.
+// A w without a Hijack method of its own (one that has Unwrap only) keeps the handler, and
+// a goroutine, until the stream has ended.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.routes.ServeHTTP(w, r) }
 
 func (h *Hub) newRoutes() http.Handler {

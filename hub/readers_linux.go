@@ -1,4 +1,4 @@
-//go:build linux && !portable
+//go:build linux && !portable && (amd64 || arm64)
 
 package hub
 

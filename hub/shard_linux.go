@@ -1,9 +1,8 @@
-//go:build linux && !portable
+//go:build linux && !portable && (amd64 || arm64)
 
 package hub
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,11 +25,12 @@ const (
 
 // A shard writes to its streams in one goroutine.
 type shard struct {
-	engine *engine
-	hub    *Hub
-	n      int
-	poller *poller
-	bell   chan struct{} // of one element: there is something to do
+	engine  *engine
+	hub     *Hub
+	n       int
+	poller  *poller
+	yielder *yielder
+	bell    chan struct{} // of one element: there is something to do
 
 	mu    sync.Mutex
 	feeds []*feed  // with something new since take
@@ -76,8 +76,20 @@ type feedShard struct {
 func newShard(e *engine, n int) (*shard, error) {
 	s := &shard{engine: e, hub: e.hub, n: n, bell: make(chan struct{}, 1), scratch: make([]byte, 4<<10)}
 	var err error
-	s.poller, err = newPoller(s)
-	return s, err
+	if s.yielder, err = newYielder(); err != nil {
+		return nil, err
+	}
+	if s.poller, err = newPoller(s); err != nil {
+		s.yielder.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// release lets go of the descriptors of its own.
+func (s *shard) release() {
+	s.poller.close()
+	s.yielder.close()
 }
 
 func (s *shard) ring() {
@@ -138,7 +150,7 @@ func (s *shard) weigh() {
 
 // run is the shard's goroutine.
 func (s *shard) run() {
-	defer s.poller.close()
+	defer s.release()
 	period := s.hub.opt.shortest()
 	tick := time.NewTicker(max(period/64, 5*time.Millisecond))
 	defer tick.Stop()
@@ -165,7 +177,7 @@ func (s *shard) run() {
 		}
 		s.turn()
 		s.repeat()
-		runtime.Gosched()
+		s.yielder.yield()
 	}
 }
 
