@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// errSlow says that a stream is to be closed as it is too slow.
+var errSlow = errors.New("hub: too slow")
+
 // errEnded says that every topic of a cursor is closed and all is delivered.
 var errEnded = errors.New("hub: all topics are closed")
 
@@ -33,7 +36,9 @@ type cursor struct {
 	gap    *GapError
 	first  []*item // found already, to be handed out after a gap
 	wake   chan struct{}
-	waits  bool   // it is woken
+	waits  bool // it is woken
+	live   bool // it has come to the end of what there is
+	slow   SlowRule
 	closed bool   // all topics were closed before it began,
 	done   bool   // and nothing was left
 	place  *place // of a subscriber that is told its position
@@ -261,6 +266,15 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 	if c.after < c.history {
 		return c.catchUp(ctx)
 	}
+	if c.live {
+		if newest, slow := c.hub.hot.tooSlow(c.feed, c.after, &c.slow); slow {
+			if c.slow.Policy == SlowDisconnect {
+				return nil, false, errSlow
+			}
+			c.gap = &GapError{Reason: LostSlow}
+			c.after = newest
+		}
+	}
 	size := 0
 	seen, ok := c.hub.hot.above(c.feed, c.after, c.place != nil, func(it *item) bool {
 		if it.Kind != KindEvent || !c.filter.selectsTopic(it.Topics) {
@@ -285,6 +299,7 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 		return c.catchUp(ctx)
 	}
 	c.after = seen.through
+	c.live = c.live || seen.all
 	if seen.ended && len(batch) == 0 {
 		return nil, false, errEnded
 	}

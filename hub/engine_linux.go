@@ -101,7 +101,9 @@ func (e *engine) admit(ctx context.Context) {
 func (e *engine) settle(ctx context.Context) {
 	for _, s := range e.all() {
 		done := make(chan struct{})
-		s.post(func() { close(done) })
+		if !s.post(func() { close(done) }) {
+			continue
+		}
 		select {
 		case <-done:
 		case <-ctx.Done():
@@ -160,18 +162,25 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, bea
 	if err != nil {
 		return false
 	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		hw := newHijackedWriter(conn, w.Header())
+		defer hw.finish()
+		defer c.close()
+		e.hub.streamSSE(hw, r, c, beat, nil, nil)
+		return true
+	}
 	st := &stream{feed: c.feed, cursor: c, beat: beat, told: c.after, known: c.filter.From.LastEventID != ""}
 	if e.hub.opt.PositionInterval <= 0 {
 		st.beat = beatComment
 	}
-	if st.fd, err = adopt(conn); err != nil {
+	if st.fd, err = adopt(tcp); err != nil {
 		c.close() // the connection is gone
 		return true
 	}
-	st.rest = e.hub.responseHead(w.Header())
+	st.rest = e.hub.beginning(w.Header())
 	e.join(st)
-	shards := e.all()
-	shards[e.choose(c.feed, len(shards))].enter(st)
+	e.all()[e.choose(c.feed)].enter(st)
 	return true
 }
 
@@ -196,20 +205,16 @@ func (e *engine) join(st *stream) {
 
 // choose returns the shard for a stream: the same one for all of a small feed, so that an
 // event concerns few shards, and all of them for a large one.
-func (e *engine) choose(f *feed, n int) int {
+func (e *engine) choose(f *feed) int {
 	const few = 64
 	i := int(f.streams.Add(1)) - 1
-	return (f.home + i/few) % n
+	return (f.home + i/few) % len(e.all())
 }
 
 // adopt returns a descriptor of a connection's own, and closes what net keeps of it.
-func adopt(conn net.Conn) (int32, error) {
+func adopt(conn *net.TCPConn) (int32, error) {
 	defer func() { _ = conn.Close() }() // the descriptor stays open
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return -1, http.ErrNotSupported
-	}
-	raw, err := tcp.SyscallConn()
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return -1, err
 	}
@@ -227,28 +232,32 @@ func adopt(conn net.Conn) (int32, error) {
 	return int32(fd), nil
 }
 
-// responseHead returns the head of a stream's response, and its first bytes, as
-// [sse.Accept] writes them.
-func (h *Hub) responseHead(header http.Header) []byte {
+// beginning returns what a stream begins with, as [sse.Accept] writes it.
+func (h *Hub) beginning(header http.Header) []byte {
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("X-Accel-Buffering", "no")
 	if header.Get("Cache-Control") == "" {
 		header.Set("Cache-Control", "no-store")
 	}
 	header.Del("Content-Length")
-	header.Set("Transfer-Encoding", "chunked")
-	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	var b bytes.Buffer
-	b.Grow(320)
-	b.WriteString("HTTP/1.1 200 OK\r\n")
-	_ = header.Write(&b) // a buffer takes everything
-	b.WriteString(lineEnd)
-	first := retryBlock(h.opt.Retry)
-	if h.opt.Retry < 0 {
-		first = sse.AppendComment(nil, "")
+	first := sse.AppendComment(nil, "")
+	if h.opt.Retry > 0 {
+		first = retryBlock(h.opt.Retry)
 	}
-	out, _ := appendChunk(b.Bytes(), first)
-	return out
+	b, _ := appendChunk(appendHead(make([]byte, 0, 384), header), first)
+	return b
+}
+
+// appendHead appends the head of a response that is sent in chunks.
+func appendHead(b []byte, header http.Header) []byte {
+	header.Set("Transfer-Encoding", "chunked")
+	header.Set("Connection", "close") // after the stream
+	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	buf := bytes.NewBuffer(b)
+	buf.WriteString("HTTP/1.1 200 OK\r\n")
+	_ = header.Write(buf) // a buffer takes everything
+	buf.WriteString(lineEnd)
+	return buf.Bytes()
 }
 
 // positionChunk tells a client its position.

@@ -12,6 +12,7 @@ import (
 type feed struct {
 	filter  Filter // without From
 	key     string // "" if the lane is the topic's
+	slow    SlowRule
 	lane    *lane
 	refs    int             // subscribers, and those who are about to be
 	open    map[string]bool // exact topics that are not closed
@@ -82,7 +83,7 @@ func (h *hotLog) follow(filter Filter) *feed {
 
 func (h *hotLog) newFeed(filter Filter) *feed {
 	h.homes++
-	f := &feed{filter: filter, open: make(map[string]bool, len(filter.Topics)), home: h.homes, shards: make([]feedShard, h.shards)}
+	f := &feed{filter: filter, slow: h.slow.of(&filter), open: make(map[string]bool, len(filter.Topics)), home: h.homes, shards: make([]feedShard, h.shards)}
 	for _, name := range filter.Topics {
 		f.open[name] = true
 	}

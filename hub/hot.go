@@ -12,6 +12,7 @@ import (
 type hotLog struct {
 	limit  int // of bytes
 	shards int // of the engine
+	slow   SlowRules
 
 	mu       sync.RWMutex
 	items    []*item // ascending
@@ -35,8 +36,8 @@ type hotTopic struct {
 	feeds []*feed // others that name the topic
 }
 
-func newHotLog(limit, shards int, head Head) *hotLog {
-	return &hotLog{limit: limit, shards: shards, from: head.Seq, to: head.Seq, topics: make(map[string]*hotTopic), feeds: make(map[string]*feed)}
+func newHotLog(o *Options, shards int, head Head) *hotLog {
+	return &hotLog{limit: o.HotBytes, shards: shards, slow: o.Slow, from: head.Seq, to: head.Seq, topics: make(map[string]*hotTopic), feeds: make(map[string]*feed)}
 }
 
 // last returns the newest sequence that has been here.

@@ -50,6 +50,7 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	defer c.close()
+	c.slow = c.feed.slow
 	if media == mediaSSE && beat != beatComment && h.opt.PositionInterval > 0 {
 		c.place = newPlace(c.after, f.From.LastEventID != "")
 	}
@@ -233,7 +234,7 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 			_ = s.SendRetry(h.jitteredRetry())
 			return
 		case err != nil && !errors.As(err, &gap):
-			if err != errEnded && s.Context().Err() == nil {
+			if err != errEnded && err != errSlow && s.Context().Err() == nil {
 				_ = s.Send(errorEvent(err)) // so that the page can learn why
 			}
 			return

@@ -43,11 +43,14 @@ func New(opts *Options) (*Hub, error) {
 	h := &Hub{
 		opt:      o,
 		log:      o.Log,
-		hot:      newHotLog(o.HotBytes, runtime.GOMAXPROCS(0), o.Log.Head()),
+		hot:      newHotLog(&o, runtime.GOMAXPROCS(0), o.Log.Head()),
 		origins:  make(map[string]bool),
 		draining: make(chan struct{}),
 	}
 	if err := o.CheckOrigins(); err != nil {
+		return nil, fmt.Errorf("hub: %w", err)
+	}
+	if err := o.Slow.check(); err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
 	}
 	for _, origin := range o.AllowedOrigins {

@@ -78,7 +78,7 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 		case err == nil || errors.As(err, &gap):
 		case err == errIdle:
 			out = append(out, '\n')
-		case err == errEnded || errors.Is(err, ErrShutdown) || r.Context().Err() != nil:
+		case err == errEnded || err == errSlow || errors.Is(err, ErrShutdown) || r.Context().Err() != nil:
 			return
 		default:
 			_ = lines.write(controlJSON(errorEvent(err)))

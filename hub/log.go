@@ -180,6 +180,7 @@ const (
 	LostExpired Lost = "expired" // it was there, and is removed
 	LostUnknown Lost = "unknown" // an id that this Log does not know
 	LostEpoch   Lost = "epoch"   // a position of another order, or beyond the end of this one
+	LostSlow    Lost = "slow"    // never of a Log: the subscriber was too slow, and skipped; see SlowLatest
 )
 
 // TopicInfo tells of one topic.

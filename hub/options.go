@@ -48,6 +48,10 @@ type Options struct {
 	// delivery. Slower subscribers read from the Log. Default: [DefaultHotBytes].
 	HotBytes int
 
+	// Slow says what becomes of streams that have been live and fall behind. Default:
+	// they get everything, later.
+	Slow SlowRules
+
 	// Limits bound what one request may bring.
 	Limits RequestLimits
 

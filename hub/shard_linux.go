@@ -38,7 +38,8 @@ type shard struct {
 	due   int      // their streams,
 	heavy int      // and those that have more than owedMost
 	over  bool     // publishers are to wait
-	posts []func() // to be run by the goroutine
+	posts []func() // to be run by the goroutine,
+	dead  bool     // which has ended
 	ready []ready
 
 	// The goroutine's own.
@@ -99,12 +100,17 @@ func (s *shard) ring() {
 	}
 }
 
-// post has the shard run a function. After the shard has stopped, nothing does.
-func (s *shard) post(f func()) {
+// post has the shard run a function. It returns false if the shard has stopped, and does
+// not.
+func (s *shard) post(f func()) bool {
 	s.mu.Lock()
-	s.posts = append(s.posts, f)
+	dead := s.dead
+	if !dead {
+		s.posts = append(s.posts, f)
+	}
 	s.mu.Unlock()
 	s.ring()
+	return !dead
 }
 
 // offer tells of feeds with something new.
@@ -151,6 +157,7 @@ func (s *shard) weigh() {
 // run is the shard's goroutine.
 func (s *shard) run() {
 	defer s.release()
+	defer s.bury()
 	period := s.hub.opt.shortest()
 	tick := time.NewTicker(max(period/64, 5*time.Millisecond))
 	defer tick.Stop()
@@ -181,6 +188,17 @@ func (s *shard) run() {
 	}
 }
 
+// bury ends what was posted too late.
+func (s *shard) bury() {
+	s.mu.Lock()
+	s.dead = true
+	posts := s.posts
+	s.mu.Unlock()
+	for _, f := range posts {
+		f()
+	}
+}
+
 // shortest returns the shortest time after which something is to be done for an idle or a
 // stuck stream.
 func (o *Options) shortest() time.Duration {
@@ -197,6 +215,7 @@ func (o *Options) shortest() time.Duration {
 // take takes over what others want of the shard.
 func (s *shard) take() {
 	s.now = uint32(time.Since(s.engine.epoch) / time.Millisecond)
+	s.cached.feed = nil // it may have been forgotten since
 	s.mu.Lock()
 	feeds, posts, ready := s.feeds, s.posts, s.ready
 	s.feeds, s.posts, s.ready = nil, nil, nil
@@ -229,6 +248,9 @@ func (s *shard) turn() {
 		for ; left > 0 && fs.next < len(fs.streams); left-- {
 			st := fs.streams[fs.next]
 			fs.next++
+			if st.full {
+				s.judge(st)
+			}
 			s.flush(st)
 		}
 		left-- // for the feed
@@ -248,7 +270,6 @@ func (s *shard) turn() {
 // begin begins a feed's turn.
 func (s *shard) begin(fs *feedShard) {
 	fs.begun, fs.next = true, 0
-	s.cached.feed = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waits--
@@ -271,7 +292,7 @@ func (s *shard) repeat() {
 
 // enter takes a stream.
 func (s *shard) enter(st *stream) {
-	s.post(func() {
+	taken := s.post(func() {
 		st.slot = uint32(len(s.slots))
 		if n := len(s.free); n > 0 {
 			st.slot, s.free = s.free[n-1], s.free[:n-1]
@@ -295,6 +316,10 @@ func (s *shard) enter(st *stream) {
 			s.end(st, s.hub.farewell())
 		}
 	})
+	if !taken {
+		_ = syscall.Close(int(st.fd))
+		s.hub.leave(st.feed)
+	}
 }
 
 // close closes a stream's connection, and forgets it.
@@ -347,6 +372,7 @@ func (s *shard) attend(r ready) {
 	}
 	if r.events&syscall.EPOLLOUT != 0 && st.full {
 		st.full = false
+		s.skip(st)
 		s.flush(st)
 	}
 }

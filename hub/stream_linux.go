@@ -190,8 +190,11 @@ func (s *shard) flush(st *stream) {
 	c := &nothing
 	if st.state == live {
 		if c = s.cutOf(st); c == nil {
-			c = &nothing
 			s.fallBehind(st)
+			c = &nothing
+			if st.state == live { // it was skipped to the newest event
+				c = s.cutOf(st)
+			}
 		}
 	}
 	total := len(st.rest) + c.bytes()

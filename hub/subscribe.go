@@ -51,7 +51,7 @@ type Delivery struct {
 // A GapError says that some of the events that a subscriber asked for cannot be had any
 // more. Everything that is kept comes after it.
 type GapError struct {
-	Reason    Lost   // LostExpired, LostUnknown or LostEpoch
+	Reason    Lost   // LostExpired, LostUnknown, LostEpoch, or in a stream LostSlow
 	Requested string // the id that was asked for; "" where no id was
 	Resumed   string // the position after which it goes on
 	resumed   uint64 // the same as a sequence

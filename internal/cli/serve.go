@@ -64,6 +64,7 @@ type serveFlags struct {
 	sync      string
 	free      string
 	retain    []string
+	slow      []string
 	history   string
 	heartbeat time.Duration
 	retry     time.Duration
@@ -88,6 +89,7 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	flags.DurationVar(&f.heartbeat, "heartbeat", hub.DefaultHeartbeat, "how long a stream may be idle before a comment keeps it open; 0 for ever")
 	flags.DurationVar(&f.retry, "retry", hub.DefaultRetry, "reconnection time that subscribers are told")
 	flags.DurationVar(&f.write, "write-timeout", hub.DefaultWriteTimeout, "how long a subscriber may take nothing before it is cut off")
+	flags.StringArrayVar(&f.slow, "slow", nil, "`pattern=policy` for a subscriber that takes nothing while events wait: replay sends it all of them, later; latest,lag:1000 skips to the newest event; disconnect,lag:1000 closes its connection; the first that matches counts (repeat for more) (default **=replay)")
 	flags.DurationVar(&f.drain, "drain-timeout", server.DefaultDrainTimeout, "how long an orderly stop may take")
 	flags.StringArrayVar(&f.origins, "allow-origin", nil, "`origin` whose pages may use the hub from a browser, such as https://example.com, or * (repeat for more)")
 	flags.BoolVar(&f.cookies, "allow-credentials", false, "let cookies come with requests from the allowed origins")
@@ -162,10 +164,16 @@ func (f *serveFlags) config(flags *pflag.FlagSet) (*server.Config, error) {
 			note("data", errors.New("name a directory, or use --memory"))
 		}
 	}
+	var slow hub.SlowRules
 	for _, s := range f.retain {
 		rule, err := server.ParseRetain(s)
 		note("retain", err)
 		c.Retention = append(c.Retention, rule)
+	}
+	for _, s := range f.slow {
+		rule, err := server.ParseSlow(s)
+		note("slow", err)
+		slow = append(slow, rule)
 	}
 	positive("retry", f.retry >= time.Millisecond)
 	positive("write-timeout", f.write > 0)
@@ -180,6 +188,7 @@ func (f *serveFlags) config(flags *pflag.FlagSet) (*server.Config, error) {
 		Heartbeat:        f.heartbeat,
 		Retry:            f.retry,
 		WriteTimeout:     f.write,
+		Slow:             slow,
 		AllowedOrigins:   f.origins,
 		AllowCredentials: f.cookies,
 		Limits: hub.RequestLimits{

@@ -118,12 +118,12 @@ func TestServe_ReadsAFile(t *testing.T) {
 func TestServe_SaysAllThatIsWrongAtOnce(t *testing.T) {
 	var errs strings.Builder
 	code := cli.Main(t.Context(), []string{"serve",
-		"--listen", "0.0.0.0:80", "--retain", "a", "--history", "x", "--retry", "0s", "--max-batch-events", "0", "--allow-origin", "example.com",
+		"--listen", "0.0.0.0:80", "--retain", "a", "--slow", "a=fast", "--history", "x", "--retry", "0s", "--max-batch-events", "0", "--allow-origin", "example.com",
 	}, cli.IO{Err: &errs})
 	if code != cli.ExitUsage {
 		t.Errorf("got exit code %d, want %d", code, cli.ExitUsage)
 	}
-	for _, says := range []string{"--listen: ", "no authorisation yet", "--retain: ", "--history: ", "--retry: ", "--max-batch-events: ", "--allow-origin: "} {
+	for _, says := range []string{"--listen: ", "no authorisation yet", "--retain: ", "--slow: ", "--history: ", "--retry: ", "--max-batch-events: ", "--allow-origin: "} {
 		if !strings.Contains(errs.String(), says) {
 			t.Errorf("got %q, want it to say %q", errs.String(), says)
 		}
