@@ -52,6 +52,7 @@ type shard struct {
 	vector   []syscall.Iovec
 	scratch  []byte
 	now      uint32 // ms
+	flushes  int    // since others may have run
 	swept    int    // the slot up to which streams have been looked at
 	lastTick time.Time
 	gens     uint32
@@ -184,7 +185,10 @@ func (s *shard) run() {
 		}
 		s.turn()
 		s.repeat()
-		s.yielder.yield()
+		if s.flushes >= turnSize {
+			s.flushes = 0
+			s.yielder.yield()
+		}
 	}
 }
 

@@ -187,6 +187,7 @@ func (s *shard) flush(st *stream) {
 	if st.full || st.state == gone {
 		return
 	}
+	s.flushes++
 	c := &nothing
 	if st.state == live {
 		if c = s.cutOf(st); c == nil {
