@@ -2,7 +2,7 @@
 RACE := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),-race)
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: test lint fuzz bench bench-disk torture
+.PHONY: test lint fuzz bench bench-disk bench-fanout torture
 
 # All that CI checks. Browser tests are skipped, by name, where Chromium or Node is
 # missing; TIDEWIRE_REQUIRE_BROWSER=1 makes that an error.
@@ -38,6 +38,11 @@ bench:
 # BENCHDISK=-quick shows that it works.
 bench-disk:
 	cd bench && go run ./disk $(BENCHDISK)
+
+# Fan-out beside other servers and what one system call per delivery can do: half an hour.
+# docs/benchmarks.md says how it is read; BENCHFANOUT=-quick shows that it works.
+bench-fanout:
+	cd bench && go run ./fanout $(BENCHFANOUT)
 
 # The crash test in full: the server is killed a hundred times under load, or KILLS=1000.
 KILLS ?= 100

@@ -210,3 +210,14 @@ func TestAppendEvent_Allocations(t *testing.T) {
 		}
 	}
 }
+
+func TestRawFrame_IsWhatItWasMadeOf(t *testing.T) {
+	one, err := sse.Encode(sse.Event{ID: "1", Data: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := one.AppendTo(one.AppendTo(nil))
+	if got := string(sse.RawFrame(two).Bytes()); got != "id: 1\ndata: a\n\nid: 1\ndata: a\n\n" {
+		t.Errorf("got %q, want both events", got)
+	}
+}

@@ -14,4 +14,6 @@
 // and the publishers patch requests that are encoded once.
 // Elsewhere, and for https, both go through net/http, a goroutine each; that client
 // costs several times as much. Neither uses a proxy.
+//
+// With a [Peer] the same is done to a server that is none of ours.
 package load

@@ -111,6 +111,12 @@ func (f *Feeder) Feed(piece []byte, now time.Duration) (int64, error) {
 	return f.y.delivered, err
 }
 
+// ID returns the last id that has come.
+func (f *Feeder) ID() string { return string(f.s.id) }
+
+// Wrong returns how many events were none of the run's, skipped or repeated.
+func (f *Feeder) Wrong() int64 { return f.y.foreign + f.y.skipped + f.y.repeated }
+
 // Listeners returns the processes that listen on an address.
 func Listeners(a netip.AddrPort) []int { return listeners(a) }
 

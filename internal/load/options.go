@@ -71,6 +71,10 @@ type Options struct {
 	// each topic, and all come back at once, with the last id that they have.
 	Storm int
 
+	// StormRate is how many of these events are published a second at most, to all topics
+	// together. Zero: as fast as they are answered.
+	StormRate float64
+
 	// Idle has nothing published: subscribers are opened and left alone for Duration,
 	// and the server's memory is measured.
 	Idle bool
@@ -86,6 +90,15 @@ type Options struct {
 	// Patience is how long nothing at all may happen where something must: a
 	// connection, a delivery, an answer. Default: [DefaultPatience].
 	Patience time.Duration
+
+	// Peer says how a server that is none of ours is spoken to. It needs Batch 1 and no
+	// TopicPrefix. Nothing is deleted from it at the end, so that each run wants a new one.
+	// Nil: the server is ours.
+	Peer *Peer
+
+	// Phase, if not nil, is called when a phase of the run begins, with what
+	// [Progress.Phase] then is, and holds it up.
+	Phase func(name string)
 
 	// Portable uses net/http also where there is something cheaper.
 	Portable bool
@@ -172,6 +185,9 @@ func (o Options) Check() (wrong []Mistake) {
 	if !(o.Rate >= 0 && o.Rate <= maxRate) { // NaN too
 		note("rate", "%g must be 0 (as fast as answered) to %d events a second", o.Rate, maxRate)
 	}
+	if !(o.StormRate >= 0 && o.StormRate <= maxRate) {
+		note("storm-rate", "%g must be 0 (as fast as answered) to %d events a second", o.StormRate, maxRate)
+	}
 	if o.Duration < 0 || o.Duration > MaxDuration {
 		note("duration", "%v must be more than 0 and at most %v", o.Duration, MaxDuration)
 	}
@@ -189,6 +205,9 @@ func (o Options) Check() (wrong []Mistake) {
 	}
 	if o.URL == nil || o.URL.Host == "" || o.URL.Scheme != "http" && o.URL.Scheme != "https" {
 		note("url", "must be an http or https URL")
+	}
+	if o.Peer != nil {
+		o.Peer.check(note, &o)
 	}
 	for name := range o.Header {
 		if OwnHeader(name) {

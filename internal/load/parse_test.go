@@ -139,6 +139,74 @@ func text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, ""), "\uFFFD", "")
 }
 
+// What is read the short way and what the parser reads counts the same, wherever it is cut.
+func TestFeed_EveryForm(t *testing.T) {
+	const run = "abcdefgh"
+	data := func(f *load.Feeder, seq int64) string { return string(f.Message(seq)) }
+	for _, test := range []struct {
+		name  string
+		event func(f *load.Feeder, n int64) string
+		id    string // after four events
+		n     int64  // of them that count
+		wrong int64
+	}{
+		{"plain", func(f *load.Feeder, n int64) string { return fmt.Sprintf("id: e-%d\ndata: %s\n\n", n, data(f, n)) }, "e-3", 4, 0},
+		{"without ids", func(f *load.Feeder, n int64) string { return "data: " + data(f, n) + "\n\n" }, "", 4, 0},
+		{"ids at first", func(f *load.Feeder, n int64) string {
+			return map[bool]string{true: "id: first\n"}[n == 0] + "data: " + data(f, n) + "\n\n"
+		}, "first", 4, 0},
+		{"an empty id at the end", func(f *load.Feeder, n int64) string {
+			return map[bool]string{true: "id: \n", false: "id: x\n"}[n == 3] + "data: " + data(f, n) + "\n\n"
+		}, "", 4, 0},
+		{"an id with a tab", func(f *load.Feeder, n int64) string { return "id: a\tb\ndata: " + data(f, n) + "\n\n" }, "a\tb", 4, 0},
+		{"ids behind", func(f *load.Feeder, n int64) string { return fmt.Sprintf("data: %s\nid: %d\n\n", data(f, n), n) }, "3", 4, 0},
+		{"no spaces", func(f *load.Feeder, n int64) string { return fmt.Sprintf("id:%d\ndata:%s\n\n", n, data(f, n)) }, "3", 4, 0},
+		{"CR and LF", func(f *load.Feeder, n int64) string {
+			return fmt.Sprintf("id: %d\r\ndata: %s\r\n\r\n", n, data(f, n))
+		}, "3", 4, 0},
+		{"comments between", func(f *load.Feeder, n int64) string {
+			return fmt.Sprintf(":\nid: %d\ndata: %s\n\n:\n", n, data(f, n))
+		}, "3", 4, 0},
+		{"one skipped", func(f *load.Feeder, n int64) string {
+			return fmt.Sprintf("id: %d\ndata: %s\n\n", n, data(f, n+n/2))
+		}, "3", 4, 1},
+		{"two repeated", func(f *load.Feeder, n int64) string {
+			return fmt.Sprintf("id: %d\ndata: %s\n\n", n, data(f, n/2))
+		}, "3", 2, 2},
+		{"a digit that is none", func(f *load.Feeder, n int64) string {
+			d := []byte(data(f, n))
+			for _, at := range []int{12, 17, 19, 22, 24, 33, 35, 41, 42, 49} { // of all four numbers
+				d[at] = map[bool]byte{true: ':', false: '/'}[n%2 == 0]
+			}
+			return "id: 7\ndata: " + string(d) + "\n\n"
+		}, "7", 0, 4},
+		{"another end", func(f *load.Feeder, n int64) string {
+			return fmt.Sprintf("id: %d\ndata: %sy\n\n", n, data(f, n)[:127])
+		}, "3", 0, 4},
+		{"another run's", func(f *load.Feeder, n int64) string {
+			return fmt.Sprintf("id: %d\ndata: %s\n\n", n, strings.Replace(data(f, n), run, "abcdefgi", 1))
+		}, "3", 0, 4},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var stream string
+			for n := range int64(4) {
+				stream += test.event(load.NewFeeder(run, 128), n)
+			}
+			everyCut([]byte(stream), func(pieces ...[]byte) {
+				f := load.NewFeeder(run, 128)
+				for _, p := range pieces {
+					if _, err := f.Feed(p, time.Second); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if n, _ := f.Feed(nil, 0); n != test.n || f.ID() != test.id || f.Wrong() != test.wrong {
+					t.Fatalf("in %d pieces: got %d events, the id %q and %d wrong, want %d, %q and %d", len(pieces), n, f.ID(), f.Wrong(), test.n, test.id, test.wrong)
+				}
+			})
+		})
+	}
+}
+
 func TestFeed_DoesNotAllocate(t *testing.T) {
 	f := load.NewFeeder("abcdefgh", 128)
 	var next int64

@@ -96,7 +96,7 @@ func (s *schedule) next(events int, now int64) (due int64, ok bool) {
 		return 0, false
 	case s.rate == 0:
 		return now, s.counted || now < s.end
-	case now >= s.end+overrun:
+	case !s.counted && now >= s.end+overrun:
 		return 0, false
 	}
 	slot := s.slots.Add(int64(events)) - int64(events)
@@ -233,9 +233,10 @@ func (e *requestEncoder) build(events int) {
 			body = append(body, "\"}\n"...)
 		}
 	}
-	b := append([]byte("POST "), e.target.path...)
+	b := append([]byte("POST "), e.target.publish.before...)
 	e.topicAt = len(b)
 	b = append(b, "000000"...)
+	b = append(b, e.target.publish.after...)
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = append(b, e.target.headers...)
 	b = append(b, "Content-Type: "+e.media+"\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"...)

@@ -71,6 +71,8 @@ type Connect struct {
 	Seconds     float64      `json:"seconds"`
 	PerSecond   float64      `json:"per_s"`
 	Head        *Percentiles `json:"to_head"` // from the first packet to the head of the answer
+	ServerCPU   float64      `json:"server_cpu_s,omitempty"`
+	Machine     *Machine     `json:"machine,omitempty"`
 }
 
 // Publish is what the publishers have done.
@@ -174,7 +176,8 @@ type Client struct {
 	Bytes      int64   `json:"bytes"`
 }
 
-// Machine is what spoils a measurement.
+// Machine is what spoils a measurement. In a storm it begins with the publishing of what is
+// missed.
 type Machine struct {
 	Seconds float64 `json:"seconds"`
 	Others  float64 `json:"others_cpu_s"` // of what is neither the client nor the server
@@ -198,7 +201,7 @@ func newResult(r *run) *Result {
 		Run:         r.id,
 		Started:     time.Now().Truncate(time.Second),
 		URL:         o.URL.Redacted(),
-		Topics:      r.target.path + "000000…",
+		Topics:      r.target.subscribe.of("000000…"),
 		Go:          runtime.Version(),
 		System:      runtime.GOOS + "/" + runtime.GOARCH,
 		Cores:       runtime.GOMAXPROCS(0),
@@ -407,23 +410,31 @@ func (m *meter) stop(r *run, work int64) {
 	c.User, c.System = end.ownU-m.ownU, end.ownS-m.ownS
 	c.PerMillion = perMillion(c.User+c.System, work)
 	c.Share = perSecondOf(c.User+c.System, seconds) / float64(runtime.NumCPU())
-	server := 0.0
 	if r.server != nil {
 		s := &Server{PIDs: r.server.pids, Name: r.server.name}
 		s.User, s.System = end.serverU-m.serverU, end.serverS-m.serverS
-		server = s.User + s.System
-		s.PerMillion = perMillion(server, work)
+		s.PerMillion = perMillion(s.User+s.System, work)
 		s.Bytes, s.Memory = r.server.memory(), r.server.kind
 		r.result.Server = s
 	}
-	if end.busy > 0 && (r.server != nil || !r.target.local) {
-		r.result.Machine = &Machine{
-			Seconds: seconds,
-			Others:  max(0, end.busy-m.busy-server-c.User-c.System),
-			Stolen:  end.stolen - m.stolen,
-		}
+	r.result.Machine = m.machine(end, r)
+}
+
+// machine returns what spoils the measurement from one meter to another, or nil if that
+// is not known.
+func (m *meter) machine(end *meter, r *run) *Machine {
+	if end.busy == 0 || r.server == nil && r.target.local {
+		return nil
+	}
+	return &Machine{
+		Seconds: float64(end.at-m.at) / 1e9,
+		Others:  max(0, end.busy-m.busy-end.cpu()+m.cpu()),
+		Stolen:  end.stolen - m.stolen,
 	}
 }
+
+// cpu returns what the client and the server have taken together.
+func (m *meter) cpu() float64 { return m.ownU + m.ownS + m.serverU + m.serverS }
 
 func perSecondOf(v, seconds float64) float64 {
 	if seconds <= 0 {

@@ -68,6 +68,14 @@ type run struct {
 	result    *Result
 }
 
+// The phases in which is measured.
+const (
+	PhaseConnecting = "connecting"
+	PhaseIdle       = "idle"
+	PhasePublishing = "publishing"
+	PhaseReturning  = "coming back"
+)
+
 type phase struct {
 	name  string
 	begin int64
@@ -106,7 +114,7 @@ func Run(ctx context.Context, opts *Options) (*Result, error) {
 	if err := checkDescriptors(o.Subscribers, o.Publishers); err != nil {
 		return nil, err
 	}
-	if o.TopicPrefix == "" {
+	if o.TopicPrefix == "" && o.Peer == nil {
 		defer r.forget()
 	}
 	r.findServer()
@@ -180,6 +188,9 @@ func (r *run) share(n int) []subscriber {
 
 func (r *run) enter(name string, total time.Duration) {
 	r.phase.Store(&phase{name, r.now(), total})
+	if r.opts.Phase != nil {
+		r.opts.Phase(name)
+	}
 }
 
 // phases are those of a run, up to the end of ctx.
@@ -204,22 +215,27 @@ func (r *run) connect(ctx context.Context) error {
 	if r.opts.Subscribers == 0 {
 		return nil
 	}
-	r.enter("connecting", 0)
+	r.enter(PhaseConnecting, 0)
+	m := r.meter()
 	begin := r.now()
 	o := r.client.connect(ctx, false, gently)
+	took := r.now() - begin
 	if ctx.Err() != nil {
 		return nil
 	}
 	if o.failed > 0 {
 		return fmt.Errorf("%d of %d subscribers could not connect: %w", o.failed, r.opts.Subscribers, o.err)
 	}
-	r.result.Connect = newConnect(o, r.now()-begin)
+	end := r.meter()
+	c := newConnect(o, took)
+	c.ServerCPU, c.Machine = end.serverU+end.serverS-m.serverU-m.serverS, m.machine(end, r)
+	r.result.Connect = c
 	return nil
 }
 
 // idle leaves the subscribers alone.
 func (r *run) idle(ctx context.Context, before int64) {
-	r.enter("idle", r.opts.Duration)
+	r.enter(PhaseIdle, r.opts.Duration)
 	m := r.meter()
 	sleep(ctx, r.opts.Duration)
 	m.stop(r, 0)
@@ -234,7 +250,7 @@ func (r *run) idle(ctx context.Context, before int64) {
 
 // fanOut publishes, and waits until every subscriber has everything.
 func (r *run) fanOut(ctx context.Context) error {
-	r.enter("publishing", r.opts.Duration)
+	r.enter(PhasePublishing, r.opts.Duration)
 	m := r.meter()
 	s := &schedule{rate: r.opts.Rate}
 	err := r.publishAll(ctx, s)
@@ -250,11 +266,15 @@ func (r *run) fanOut(ctx context.Context) error {
 	return err
 }
 
+// settle is for what a server does of the publishing after it has answered: to notice who
+// has gone, to write, to clean up. None of that is the storm's.
+const settle = 200 * time.Millisecond
+
 // storm has every subscriber miss events and come back with all others.
 func (r *run) storm(ctx context.Context) error {
 	r.enter("publishing what the subscribers have", 0)
 	// One event of each topic, so that every subscriber has an id.
-	warm, err := r.publishCount(ctx, 1)
+	warm, err := r.publishCount(ctx, 1, 0)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -266,13 +286,15 @@ func (r *run) storm(ctx context.Context) error {
 		y.measured = false // what was missed is late by design
 		y.mu.Unlock()
 	}
-	s, err := r.publishCount(ctx, r.opts.Storm)
+	around := r.meter()
+	s, err := r.publishCount(ctx, r.opts.Storm, r.opts.StormRate)
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
 	r.result.Publish = newPublish(s)
 	owed := r.owe()
-	r.enter("coming back", 0)
+	sleep(ctx, settle)
+	r.enter(PhaseReturning, 0)
 	m := r.meter()
 	begin := r.now()
 	delivered := r.delivered()
@@ -288,19 +310,22 @@ func (r *run) storm(ctx context.Context) error {
 	r.result.Delivery.Delivered = r.delivered() - delivered
 	r.result.Delivery.rate(begin, r.lastDelivery())
 	m.stop(r, r.result.Delivery.Delivered)
+	// Coming back can be over in less than the units of what others take.
+	r.result.Machine = around.machine(r.meter(), r)
 	r.result.Storm = r.stormResult(o, begin)
 	return nil
 }
 
-// publishCount publishes so many events to each topic, all its streams together.
-func (r *run) publishCount(ctx context.Context, n int) (*schedule, error) {
+// publishCount publishes so many events to each topic, all its streams together, at so
+// many of all topics a second, or as fast as they are answered.
+func (r *run) publishCount(ctx context.Context, n int, rate float64) (*schedule, error) {
 	for _, p := range r.pubs {
 		for _, st := range p.streams {
 			of := streamsOf(&r.opts, st.topic)
 			st.left = (n + of - 1 - st.index) / of
 		}
 	}
-	s := &schedule{counted: true}
+	s := &schedule{counted: true, rate: rate}
 	err := r.publishAll(ctx, s)
 	if err == nil && ctx.Err() == nil {
 		err = s.cause() // a storm needs all of them

@@ -174,6 +174,20 @@ func TestRun_Storm(t *testing.T) {
 	}
 }
 
+func TestRun_StormWithARate(t *testing.T) {
+	forms(t, func(t *testing.T, o load.Options) {
+		o.URL, o.Topics, o.Storm, o.StormRate = start(t), 2, 10, 200
+		o.Duration = time.Millisecond // is for what is not counted
+		res := clean(t, o)
+		if p := res.Publish; p.Events != 20 || p.Seconds < 19/200. {
+			t.Errorf("got %d events in %v s, want 20 at 200 a second", p.Events, p.Seconds)
+		}
+		if res.Storm.CaughtUp != 20 {
+			t.Errorf("got %+v, want 20 who caught up", res.Storm)
+		}
+	})
+}
+
 func TestRun_Idle(t *testing.T) {
 	forms(t, func(t *testing.T, o load.Options) {
 		o.URL, o.Idle = start(t), true
@@ -239,6 +253,61 @@ func TestRun_HeadersAndPathOfTheURL(t *testing.T) {
 			t.Errorf("the result has the password: %s", res.Conditions.URL)
 		}
 	})
+}
+
+// A server that is none of ours, with paths and answers of its own.
+func TestRun_Peer(t *testing.T) {
+	forms(t, func(t *testing.T, o load.Options) {
+		var mu sync.Mutex
+		topics := map[string]*fake{}
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			topic, ok := strings.CutPrefix(r.URL.Path, map[string]string{"GET": "/base/sub/", "POST": "/base/pub"}[r.Method])
+			if topic += r.URL.Query().Get("to"); !ok || r.Method == http.MethodGet && r.URL.RawQuery != "" {
+				t.Errorf("%s %s: no such path", r.Method, r.URL)
+			}
+			mu.Lock()
+			f := topics[topic]
+			if f == nil {
+				f = &fake{answer: func(w http.ResponseWriter, _ int) bool {
+					w.WriteHeader(http.StatusAccepted)
+					return false
+				}}
+				topics[topic] = f
+			}
+			mu.Unlock()
+			f.ServeHTTP(w, r)
+		}))
+		defer s.Close()
+		defer s.CloseClientConnections()
+		o.URL, o.Topics, o.Publishers = parseURL(t, s.URL+"/base/"), 3, 2
+		o.Peer = &load.Peer{Subscribe: "/sub/{topic}", Publish: "/pub?to={topic}"}
+		if res := clean(t, o); res.Delivery.Delivered == 0 || res.Delivery.Delivered != res.Delivery.Expected {
+			t.Errorf("got %d of %d deliveries", res.Delivery.Delivered, res.Delivery.Expected)
+		}
+		for _, name := range []string{"000000", "000001", "000002", load.Probe} {
+			if topics[name] == nil {
+				t.Errorf("nothing was published to %s", name)
+			}
+		}
+		o.Peer = &load.Peer{Subscribe: "sub/{topic}", Publish: "/pub"}
+		o.Batch, o.TopicPrefix = 2, "a"
+		_, err := load.Run(t.Context(), &o)
+		for _, want := range []string{`peer: "sub/{topic}"`, `peer: "/pub"`, "batch: ", "topic-prefix: "} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+		}
+	})
+}
+
+func TestRun_TellsPhases(t *testing.T) {
+	o := load.Options{URL: start(t), Subscribers: 3, Storm: 5}
+	var got []string
+	o.Phase = func(name string) { got = append(got, name) }
+	clean(t, o)
+	if want := []string{"asking", load.PhaseConnecting, "publishing what the subscribers have", "publishing what they miss", load.PhaseReturning}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // A fake is a server that does to its events what a test wants.
@@ -620,8 +689,8 @@ func TestRun_Interrupted(t *testing.T) {
 }
 
 func TestRun_MistakesAreToldTogether(t *testing.T) {
-	_, err := load.Run(t.Context(), &load.Options{Topics: -1, Size: 3, Rate: -1, Header: http.Header{"Accept": {"x"}}, TopicPrefix: "a/../b"})
-	for _, want := range []string{"topics: -1 must be", "size: 3 must be", "rate: -1 must be", "header: Accept", "topic-prefix: ", "url: "} {
+	_, err := load.Run(t.Context(), &load.Options{Topics: -1, Size: 3, Rate: -1, StormRate: -1, Header: http.Header{"Accept": {"x"}}, TopicPrefix: "a/../b"})
+	for _, want := range []string{"topics: -1 must be", "size: 3 must be", "rate: -1 must be", "storm-rate: -1 must be", "header: Accept", "topic-prefix: ", "url: "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

@@ -19,26 +19,28 @@ import (
 
 // A target is the hub that a run is aimed at.
 type target struct {
-	base    string // the URL up to a topic's number
-	path    string // the same without scheme and host
-	host    string
-	header  http.Header // of every request
-	headers []byte      // the same, on the wire, with Host
-	address netip.AddrPort
-	local   bool // it is on this machine
+	peer      bool   // it is none of ours
+	origin    string // the URL's scheme and host
+	subscribe place  // the paths
+	publish   place
+	host      string
+	header    http.Header // of every request
+	headers   []byte      // the same, on the wire, with Host
+	address   netip.AddrPort
+	local     bool // it is on this machine
 }
 
 func newTarget(o *Options, prefix string) *target {
-	path := strings.TrimRight(o.URL.EscapedPath(), "/") + "/events/" + prefix + "/"
 	t := &target{
-		base:   o.URL.Scheme + "://" + o.URL.Host + path,
-		path:   path,
+		peer:   o.Peer != nil,
+		origin: o.URL.Scheme + "://" + o.URL.Host,
 		host:   o.URL.Host,
 		header: o.Header.Clone(),
 	}
 	if t.header == nil {
 		t.header = http.Header{}
 	}
+	t.subscribe, t.publish = o.places(prefix)
 	if user := o.URL.User; user != nil && t.header.Get("Authorization") == "" {
 		password, _ := user.Password()
 		r := http.Request{Header: t.header}
@@ -93,7 +95,11 @@ func newHTTPClient(transport *http.Transport) *http.Client {
 
 // request makes one to a topic.
 func (t *target) request(ctx context.Context, method, topic string, body io.Reader) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, method, t.base+topic, body)
+	path := t.publish
+	if method == http.MethodGet {
+		path = t.subscribe
+	}
+	req, err := http.NewRequestWithContext(ctx, method, t.origin+path.of(topic), body)
 	if err == nil {
 		req.Header = t.header.Clone()
 	}
@@ -132,6 +138,7 @@ func (t *target) probe(ctx context.Context, client *http.Client, patience time.D
 	switch {
 	case resp.StatusCode/100 != 2:
 		return &StatusError{"publishing", resp.StatusCode, resp.Header.Get("Content-Type"), body}
+	case t.peer:
 	case resp.StatusCode != http.StatusCreated, json.Unmarshal(body, &said) != nil, said.Position == "":
 		return ErrNotHub
 	}
@@ -199,8 +206,9 @@ func topicNumber(n int) string {
 // appendSubscribe appends the request of a subscriber.
 func (t *target) appendSubscribe(b []byte, s *subscriber, resume bool) []byte {
 	b = append(b, "GET "...)
-	b = append(b, t.path...)
+	b = append(b, t.subscribe.before...)
 	b = append(b, topicNumber(s.topic)...)
+	b = append(b, t.subscribe.after...)
 	b = append(b, " HTTP/1.1\r\n"...)
 	b = append(b, t.headers...)
 	b = append(b, "Accept: text/event-stream\r\n"...)
