@@ -15,8 +15,8 @@ const (
 	owedMost = 32 << 10
 
 	// dueMost is how many writes may wait in a shard, of several feeds, before publishers
-	// do: some milliseconds.
-	dueMost = 512
+	// do: a millisecond or so.
+	dueMost = 128
 
 	// turnSize is how many streams of a feed are written to before the next feed's turn,
 	// and before other goroutines may run.
@@ -145,7 +145,11 @@ func (s *shard) offer(feeds []*feed) {
 
 // weigh has publishers wait, or no longer; mu is held.
 func (s *shard) weigh() {
-	over := s.heavy > 0 || s.due > dueMost && s.waits > 1
+	most := dueMost
+	if s.over {
+		most /= 2 // not one publisher at a time
+	}
+	over := s.heavy > 0 || s.due > most && s.waits > 1
 	switch {
 	case over && !s.over:
 		s.engine.gate.raise()
