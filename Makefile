@@ -2,17 +2,24 @@
 RACE := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),-race)
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: test lint fuzz bench bench-disk bench-fanout torture
+.PHONY: test test-portable lint fuzz bench bench-disk bench-fanout torture
 
 # All that CI checks. Browser tests are skipped, by name, where Chromium or Node is
 # missing; TIDEWIRE_REQUIRE_BROWSER=1 makes that an error.
 test: lint
 	go test $(RACE) ./...
 	go test ./sse
+	$(MAKE) test-portable
 	cd bench && go vet ./... && go test ./...
 	GOOS=linux GOARCH=arm64 go build ./...
 	GOOS=darwin GOARCH=arm64 go build ./...
 	GOOS=windows GOARCH=amd64 go build ./...
+
+# What uses the hub, with a goroutine for each stream, as elsewhere than on Linux.
+test-portable:
+	go vet -tags portable ./...
+	$(TOOL) staticcheck -tags portable ./hub
+	go test -tags portable ./hub/... ./server ./demo ./examples/... ./internal/cli ./browsertest
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "run gofmt -w on:"; gofmt -l .; exit 1; }

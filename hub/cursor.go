@@ -237,6 +237,9 @@ func (c *cursor) next(ctx context.Context, idle <-chan time.Time) ([]*item, erro
 func (c *cursor) poll(ctx context.Context) ([]*item, error) {
 	for {
 		batch, more, err := c.step(ctx)
+		if more && len(batch) == 0 && err == nil && c.gap != nil && c.gap.Reason == LostExpired {
+			continue // it may be longer
+		}
 		if gap := c.gap; gap != nil && (err == nil || err == errEnded) {
 			resumed := c.after
 			if len(batch) > 0 {

@@ -25,6 +25,7 @@ type engine struct {
 	hub     *Hub
 	start   sync.Once
 	shards  atomic.Pointer[[]*shard] // nil before the first stream
+	passing []*feed                  // with something passed; under hotLog.mu
 	looked  atomic.Int64             // when lookOut last did, ns of Unix time
 	gate    gate
 	readers readers
@@ -35,6 +36,7 @@ type engine struct {
 func newEngine(h *Hub) *engine {
 	e := &engine{hub: h, epoch: time.Now()}
 	e.readers.most = max(1, runtime.GOMAXPROCS(0)/2)
+	h.hot.onPass = e.pass
 	return e
 }
 
@@ -123,7 +125,7 @@ func (e *engine) lookOut(now time.Time) {
 		info, err := e.hub.log.Topic(e.hub.ctx, topic) // reading tells of an error
 		return err == nil && (info.Trimmed >= first || info.Count > 0 && first <= info.Oldest+(info.Newest-info.Oldest)/2)
 	}
-	for _, f := range e.hub.hot.lookOut(now, near) {
+	for _, f := range e.toTell(now, near) {
 		for _, s := range e.all() {
 			s.post(func() { s.tellAll(f) })
 		}
@@ -207,8 +209,8 @@ func (e *engine) join(st *stream) {
 // event concerns few shards, and all of them for a large one.
 func (e *engine) choose(f *feed) int {
 	const few = 64
-	i := int(f.streams.Add(1)) - 1
-	return (f.home + i/few) % len(e.all())
+	i := int(f.shared.streams.Add(1)) - 1
+	return (f.shared.home + i/few) % len(e.all())
 }
 
 // adopt returns a descriptor of a connection's own, and closes what net keeps of it.

@@ -11,7 +11,10 @@ import (
 // and with the build tag portable, each subscriber has a goroutine.
 type engine struct{}
 
-type feedShard struct{}
+// feedShares is what the engine has of a feed.
+type feedShares struct{}
+
+func (*feedShares) init(int, int) {}
 
 func newEngine(*Hub) *engine { return new(engine) }
 

@@ -387,7 +387,7 @@ func TestStream_ThoseWhoStayGetEverythingWhateverOthersDo(t *testing.T) {
 	}
 	log := newLog(t, nil)
 	// So little memory that those who are slow read from the log.
-	h := newHub(t, hub.Options{Log: log, HotBytes: 1 << 20, WriteTimeout: time.Hour})
+	h := newHub(t, hub.Options{Log: log, HotBytes: 1 << 20, WriteTimeout: time.Hour, Heartbeat: 50 * time.Millisecond})
 	s := serveNarrow(t, h)
 	s.patience = lasts + 2*patience
 	wantNothingLeft := leavesNothing(t, h, s)
@@ -424,7 +424,7 @@ func TestStream_ThoseWhoStayGetEverythingWhateverOthersDo(t *testing.T) {
 	for range vandals {
 		breaking.Go(func() {
 			for ctx.Err() == nil {
-				s.vandalize(path(selections[rand.IntN(len(selections))]))
+				s.vandalize(ctx, path(selections[rand.IntN(len(selections))]))
 				visits.Add(1)
 			}
 		})
@@ -452,8 +452,9 @@ func TestStream_ThoseWhoStayGetEverythingWhateverOthersDo(t *testing.T) {
 	t.Logf("%d events to %d who stayed, %d visits of others", total, len(got), visits.Load())
 }
 
-// vandalize subscribes, and breaks off in some way. What it gets up to then must be valid.
-func (s *server) vandalize(path string) {
+// vandalize subscribes, and breaks off in some way, or when ctx ends. What it gets up to
+// then must be valid.
+func (s *server) vandalize(ctx context.Context, path string) {
 	request := get(path + "&since=earliest")
 	if rand.IntN(2) == 0 {
 		request = get(path)
@@ -473,6 +474,7 @@ func (s *server) vandalize(path string) {
 		return // cut off while it sends, as it deserves
 	}
 	defer w.close()
+	defer context.AfterFunc(ctx, w.vanish)()
 	read := func(n int) {
 		_, err := io.CopyN(io.Discard, w, int64(n))
 		wantValid(s.t, fmt.Sprint("way ", way), err)
@@ -513,7 +515,7 @@ func (s *server) vandalize(path string) {
 // TestStream_ConnectionsLeaveNothingBehind has clients that come and go, a million of them
 // if there is time.
 func TestStream_ConnectionsLeaveNothingBehind(t *testing.T) {
-	const rounds, clients, mib = 4, 16, 1 << 20
+	const rounds, clients, mib = 4, 20, 1 << 20
 	total := 2000
 	if long() {
 		total = 1_000_000
@@ -724,16 +726,18 @@ func TestStream_StuckSubscriberIsToldOfWhatIsForgotten(t *testing.T) {
 // position, while events of another type pass it and expire. It then falls behind for a
 // moment: nothing that it wants is missing.
 func TestStream_GapIsNotToldOfWhatIsNotWanted(t *testing.T) {
-	const passing = 20
-	log := newLog(t, &memory.Options{Retention: hub.RetentionRules{{Pattern: "**", Retention: hub.Retention{Count: 5}}}})
-	h := newHub(t, hub.Options{Log: log, HotBytes: 1, Heartbeat: -1, PositionInterval: 50 * time.Millisecond})
+	const keep, passing = 3, 8
+	log := newLog(t, &memory.Options{Retention: hub.RetentionRules{{Pattern: "**", Retention: hub.Retention{Count: keep}}}})
+	h := newHub(t, hub.Options{Log: log, HotBytes: 1, Heartbeat: -1, PositionInterval: 10 * time.Millisecond})
 	frequent := hub.Event{Topics: []string{"a"}, Type: "frequent"}
 	rare := hub.Event{Topics: []string{"a"}, Type: "rare", ID: "own", Data: "x"}
 	w := serve(t, h).wire("/events/a?type=rare&heartbeat=id")
 	told := func(seq uint64) string { return "id: " + hub.Position(log.Head().Epoch, seq) + "\n\n" }
 	w.wantText(t, "retry: 3000\n"+told(0))
-	publish(t, h, slices.Repeat([]hub.Event{frequent}, passing)...)
-	w.wantText(t, told(passing))
+	for n := range uint64(passing) {
+		publish(t, h, frequent)
+		w.wantText(t, told(n+1))
+	}
 	publish(t, h, rare, frequent) // of which the hub has the second one only in memory
 	w.wantText(t, "event: rare\nid: own\ndata: x\n\n")
 }
@@ -786,6 +790,61 @@ func TestStream_ResumesWithoutASeam(t *testing.T) {
 				wantMarks(t, fmt.Sprintf("client %d, %+v", i, f), marked, marks(t, log, f, 0))
 			}
 			t.Logf("%d connections", connections.Load())
+		})
+	}
+}
+
+// TestStream_NothingComesTwiceWhereTheHubIsBehindItsLog has subscribers who come while the
+// log has events that the hub has not taken into its memory yet.
+func TestStream_NothingComesTwiceWhereTheHubIsBehindItsLog(t *testing.T) {
+	tests := []struct {
+		name, query string
+		id          string // with which it comes
+		read        bool   // it gets its history before the hub has it
+		want        string
+	}{
+		{"now", "topic=a", "", false, "own 4"},
+		{"the newest id", "topic=a", "own 3", false, "own 4"},
+		{"an id", "topic=a", "own 1", false, "own 2, own 3, own 4"},
+		{"everything", "topic=a&since=earliest", "", false, "own 1, own 2, own 3, own 4"},
+		{"several topics, the newest id", "topic=a&topic=b", "own 3", false, "own 4"},
+		{"a pattern, now", "pattern=*", "", false, "own 4"},
+		{"a pattern, the newest id", "pattern=*", "own 3", false, "own 4"},
+		{"a pattern, an id", "pattern=*", "own 1", true, "own 2, own 3, own 4"},
+		{"a pattern, everything", "pattern=**&since=earliest", "", true, "own 1, own 2, own 3, own 4"},
+		{"a type", "topic=a&type=message", "own 3", false, "own 4"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			log := &spyLog{Log: newLog(t, nil)}
+			hold := log.holdTail()
+			h := newHub(t, hub.Options{Log: log})
+			defer hold(false)
+			own := func(n int) hub.Event { return hub.Event{Topics: []string{"a"}, ID: fmt.Sprint("own ", n)} }
+			hold(true)
+			for n := 1; n <= 3; n++ {
+				publish(t, h, own(n))
+			}
+			w := serve(t, h).wire("/events?"+tt.query, "Last-Event-ID: "+tt.id)
+			want := strings.Split(tt.want, ", ")
+			var got []string
+			if tt.read {
+				for range len(want) - 1 {
+					got = append(got, w.next(t).ID)
+				}
+			}
+			hold(false)
+			publish(t, h, own(4))
+			for len(got) < len(want) {
+				got = append(got, w.next(t).ID)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			publish(t, h, own(5))
+			if ev := w.next(t); ev.ID != "own 5" {
+				t.Errorf("then got %q, want the next one", ev.ID)
+			}
 		})
 	}
 }
@@ -848,6 +907,66 @@ func TestStream_IsClosedByTheWriteTimeout(t *testing.T) {
 			wantNothingLeft()
 		})
 	}
+}
+
+// TestSlow_IsSkippedWhileTheMemoryMovesOn has streams that are skipped to an event which is
+// let go of at the same moment.
+func TestSlow_IsSkippedWhileTheMemoryMovesOn(t *testing.T) {
+	const publishers, each, clients = 4, 1000, 10
+	h := newHub(t, hub.Options{HotBytes: 1, Slow: hub.SlowRules{{Pattern: "**", Policy: hub.SlowLatest, Lag: 1}}})
+	s := serve(t, h)
+	var reading, publishing sync.WaitGroup
+	for i := range clients {
+		w := s.wire("/events/a")
+		reading.Go(func() {
+			defer w.close()
+			last := ""
+			for last != "last" {
+				ev, err := w.events.Next()
+				if err != nil {
+					t.Errorf("client %d: %v after %q", i, err, last)
+					return
+				}
+				last = ev.ID
+			}
+		})
+	}
+	for range publishers {
+		publishing.Go(func() {
+			for range each {
+				tryPublish(t, h, event("a", "x"))
+			}
+		})
+	}
+	publishing.Wait()
+	publish(t, h, hub.Event{Topics: []string{"a"}, ID: "last"})
+	reading.Wait()
+}
+
+// TestStream_EndsWithItsClient has clients that say in each way that they are gone, on a
+// stream on which nothing happens.
+func TestStream_EndsWithItsClient(t *testing.T) {
+	tests := []struct {
+		name string
+		gone func(w *wire)
+	}{
+		{"a reset", (*wire).vanish},
+		{"a close", (*wire).close},
+		{"half a close", func(w *wire) { _ = w.conn.CloseWrite() }},
+	}
+	h := newHub(t, hub.Options{Heartbeat: -1})
+	s := serve(t, h)
+	wantNothingLeft := leavesNothing(t, h, s)
+	for _, tt := range tests {
+		for _, path := range []string{"/events/a", "/events?pattern=*&since=earliest"} {
+			w := s.wire(path)
+			w.wantText(t, "retry: 3000\n")
+			tt.gone(w)
+			eventually(t, tt.name, func() bool { return h.Subscriptions() == 0 })
+			w.close()
+		}
+	}
+	wantNothingLeft()
 }
 
 // TestStream_HeartbeatsInRealTime has the least that time must show; what it must show in
@@ -953,8 +1072,8 @@ func TestShutdown_CutsWhatIsStuckAndSendsOthersAway(t *testing.T) {
 	h := newHub(t, hub.Options{WriteTimeout: time.Hour, Heartbeat: -1})
 	s := serveNarrow(t, h)
 	wantNothingLeft := leavesNothing(t, h, s)
-	w := s.full(h, "/events/a", 14, 300<<10)
-	w.wantText(t, "id: 0\n") // it is in the middle of an event
+	w := s.full(h, "/events/a", 4, 1000<<10)
+	w.wantText(t, "id: 0\n") // it is in the middle of an event, which no socket takes whole
 	reading := s.wire("/events/a")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -4,11 +4,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 )
 
 // A feed is a selection that somebody follows: all subscribers with the same one share
-// it, and find what is new in its lane. hotLog.mu guards it, except shards and streams.
+// it, and find what is new in its lane. hotLog.mu guards it, except what the engine has.
 type feed struct {
 	filter  Filter // without From
 	key     string // "" if the lane is the topic's
@@ -20,12 +19,9 @@ type feed struct {
 	dirty   bool
 	fresh   int // bytes that have come since it is dirty
 
-	passes bool   // events of its topics have come that it does not want
-	passed passed // those since positions were told
+	passes bool // events of its topics have come that it does not want
 
-	streams atomic.Int64 // that shards have
-	home    int          // the shard of the first ones
-	shards  []feedShard  // one each; its shard's
+	shared feedShares // what the engine has of it
 }
 
 // key names a selection: the same for all that select the same.
@@ -83,7 +79,8 @@ func (h *hotLog) follow(filter Filter) *feed {
 
 func (h *hotLog) newFeed(filter Filter) *feed {
 	h.homes++
-	f := &feed{filter: filter, slow: h.slow.of(&filter), open: make(map[string]bool, len(filter.Topics)), home: h.homes, shards: make([]feedShard, h.shards)}
+	f := &feed{filter: filter, slow: h.slow.of(&filter), open: make(map[string]bool, len(filter.Topics))}
+	f.shared.init(h.homes, h.shards)
 	for _, name := range filter.Topics {
 		f.open[name] = true
 	}

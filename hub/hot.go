@@ -13,6 +13,7 @@ type hotLog struct {
 	limit  int // of bytes
 	shards int // of the engine
 	slow   SlowRules
+	onPass func(f *feed, topic string, seq uint64) // nil where there is no engine; mu is held
 
 	mu       sync.RWMutex
 	items    []*item // ascending
@@ -25,7 +26,6 @@ type hotLog struct {
 	patterns patternTree
 	feeds    map[string]*feed // those with a lane of their own, by Filter.key
 	homes    int              // of feeds so far
-	passing  []*feed          // with something passed
 	dirty    []*feed          // with something new since the last collection
 }
 
@@ -137,7 +137,10 @@ func (h *hotLog) spread(it *item) {
 func (h *hotLog) offer(f *feed, it *item, topic string) {
 	switch {
 	case !f.filter.selectsEvent(it.Event):
-		h.pass(f, topic, it.Seq)
+		f.passes = true
+		if h.onPass != nil {
+			h.onPass(f, topic, it.Seq)
+		}
 		h.mark(f, nil)
 	case f.lane.last() != it: // it may come by several topics
 		f.lane.push(it)
@@ -202,14 +205,14 @@ func (h *hotLog) skipTo(seq uint64) []*feed {
 	defer h.mu.Unlock()
 	h.items, h.bytes, h.from = nil, 0, seq
 	for name, t := range h.topics {
-		t.lane.reset(seq)
+		t.lane.skip(seq)
 		if t.plain != nil {
 			h.mark(t.plain, nil)
 		}
 		h.tidy(name, t)
 	}
 	for _, f := range h.feeds {
-		f.lane.reset(seq)
+		f.lane.skip(seq)
 		h.mark(f, nil)
 	}
 	h.moveTo(seq)

@@ -46,6 +46,13 @@ func (l *lane) reset(seq uint64) {
 	l.items, l.from = nil, seq
 }
 
+// skip is reset where there may have been events that have never been here: nobody's place
+// is in the lane any more, not even one that had everything.
+func (l *lane) skip(seq uint64) {
+	l.reset(seq)
+	l.base++
+}
+
 // join returns the ordinal of the first event above a sequence, and false if the lane does
 // not reach back so far.
 func (l *lane) join(after uint64) (ordinal uint64, ok bool) {

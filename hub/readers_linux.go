@@ -153,9 +153,6 @@ func (s *shard) turnPage(st *stream, p *page) {
 
 // fallBehind has a stream read from the Log, as the hot log has gone on without it.
 func (s *shard) fallBehind(st *stream) {
-	if s.skip(st) {
-		return
-	}
 	st.state = catching
 	st.cursor = s.hub.cursorOf(st.feed, st.feed.filter)
 	st.cursor.after = st.after

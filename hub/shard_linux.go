@@ -56,7 +56,6 @@ type shard struct {
 	swept    int    // the slot up to which streams have been looked at
 	lastTick time.Time
 	gens     uint32
-	draining bool
 	stopped  bool
 }
 
@@ -73,6 +72,18 @@ type feedShard struct {
 	offered bool // its turn, or the next one, has not begun
 	due     int  // streams when it was offered
 	owed    int  // bytes since then
+}
+
+// feedShares is what the engine has of a feed.
+type feedShares struct {
+	streams atomic.Int64 // in all shards
+	home    int          // the shard of the first ones
+	shards  []feedShard  // one each; its shard's
+	passed  passed       // under hotLog.mu
+}
+
+func (s *feedShares) init(home, shards int) {
+	s.home, s.shards = home, make([]feedShard, shards)
 }
 
 func newShard(e *engine, n int) (*shard, error) {
@@ -119,10 +130,10 @@ func (s *shard) offer(feeds []*feed) {
 	s.mu.Lock()
 	rings := false
 	for _, f := range feeds {
-		if f.streams.Load() == 0 {
+		if f.shared.streams.Load() == 0 {
 			continue
 		}
-		fs := &f.shards[s.n]
+		fs := &f.shared.shards[s.n]
 		owed := fs.owed
 		if fs.owed += f.fresh; owed <= owedMost && fs.owed > owedMost {
 			s.heavy++
@@ -228,7 +239,7 @@ func (s *shard) take() {
 	feeds, posts, ready := s.feeds, s.posts, s.ready
 	s.feeds, s.posts, s.ready = nil, nil, nil
 	for _, f := range feeds {
-		fs := &f.shards[s.n]
+		fs := &f.shared.shards[s.n]
 		if fs.turning {
 			fs.news = true
 			continue
@@ -249,7 +260,7 @@ func (s *shard) take() {
 func (s *shard) turn() {
 	for left := turnSize; left > 0 && len(s.turns) > 0; {
 		f := s.turns[0]
-		fs := &f.shards[s.n]
+		fs := &f.shared.shards[s.n]
 		if !fs.begun {
 			s.begin(fs)
 		}
@@ -311,7 +322,7 @@ func (s *shard) enter(st *stream) {
 		s.gens++
 		st.gen, st.wrote, st.since, st.sent = s.gens, s.now, s.now, s.now
 		s.streams++
-		fs := &st.feed.shards[s.n]
+		fs := &st.feed.shared.shards[s.n]
 		st.at = int32(len(fs.streams))
 		fs.streams = append(fs.streams, st)
 		fs.count.Add(1)
@@ -320,8 +331,10 @@ func (s *shard) enter(st *stream) {
 			return
 		}
 		s.flush(st)
-		if s.draining {
+		select {
+		case <-s.hub.draining: // perhaps before there were shards
 			s.end(st, s.hub.farewell())
+		default:
 		}
 	})
 	if !taken {
@@ -341,7 +354,7 @@ func (s *shard) close(st *stream) {
 	s.slots[st.slot] = nil
 	s.free = append(s.free, st.slot)
 	s.streams--
-	fs := &st.feed.shards[s.n]
+	fs := &st.feed.shared.shards[s.n]
 	last := fs.streams[len(fs.streams)-1]
 	fs.streams[st.at] = last
 	if last.at = st.at; int(st.at) < fs.next {
@@ -350,13 +363,13 @@ func (s *shard) close(st *stream) {
 	fs.streams[len(fs.streams)-1] = nil
 	fs.streams = fs.streams[:len(fs.streams)-1]
 	fs.count.Add(-1)
-	st.feed.streams.Add(-1)
+	st.feed.shared.streams.Add(-1)
 	s.hub.leave(st.feed)
 }
 
 // wait notes that a socket takes no more, and has epoll tell when it does.
 func (s *shard) wait(st *stream) {
-	st.full = true
+	st.full, st.since = true, s.now
 	if !st.armed {
 		st.armed = true
 		if s.poller.arm(st) != nil {
@@ -415,9 +428,8 @@ func (s *shard) end(st *stream, last []byte) {
 	s.flush(st)
 }
 
-// drain ends all streams, and those that come later.
+// drain ends all streams; those that come later end at once.
 func (s *shard) drain() {
-	s.draining = true
 	for _, st := range s.slots {
 		if st != nil {
 			s.end(st, s.hub.farewell())

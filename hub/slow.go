@@ -82,8 +82,3 @@ func (h *hotLog) tooSlow(f *feed, after uint64, rule *SlowRule) (newest uint64, 
 	}
 	return h.to, true
 }
-
-// slowGap is told where a stream is skipped to the newest event.
-func (h *Hub) slowGap(newest uint64) *GapError {
-	return &GapError{Reason: LostSlow, Resumed: Position(h.log.Head().Epoch, newest), resumed: newest}
-}

@@ -6,7 +6,7 @@ import "github.com/tidewire/tidewire/sse"
 
 // judge closes a stream that is too slow, where that is the policy.
 func (s *shard) judge(st *stream) {
-	if st.feed.slow.Policy != SlowDisconnect || st.state != live {
+	if st.feed.slow.Policy != SlowDisconnect || st.state != live || !st.even {
 		return
 	}
 	if _, slow := s.hub.hot.tooSlow(st.feed, st.after, &st.feed.slow); slow {
@@ -17,7 +17,7 @@ func (s *shard) judge(st *stream) {
 // skip has a stream that is too slow go on with the newest event, where that is the
 // policy.
 func (s *shard) skip(st *stream) bool {
-	if st.feed.slow.Policy != SlowLatest || st.state != live {
+	if st.feed.slow.Policy != SlowLatest || st.state != live || !st.even {
 		return false
 	}
 	newest, slow := s.hub.hot.tooSlow(st.feed, st.after, &st.feed.slow)
@@ -32,4 +32,9 @@ func (s *shard) skip(st *stream) bool {
 	st.rest, _ = appendChunk(append([]byte(nil), st.rest...), block)
 	st.next, st.after = next, newest
 	return true
+}
+
+// slowGap is told where a stream is skipped to the newest event.
+func (h *Hub) slowGap(newest uint64) *GapError {
+	return &GapError{Reason: LostSlow, Resumed: Position(h.log.Head().Epoch, newest), resumed: newest}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/sse"
@@ -28,9 +29,9 @@ func serveSmall(t testing.TB, h http.Handler) *server {
 	return clientOf(t, srv, &http.Transport{DisableCompression: true})
 }
 
-// slowly subscribes to a topic, lets events pass without reading, and returns what then
-// comes, up to the last event or the end.
-func slowly(t *testing.T, h *hub.Hub, events int) (got []sse.Event, cut bool) {
+// slowly subscribes to a topic, lets events pass without reading, as many as said and until
+// that is enough, and returns what then comes, up to the last event or the end.
+func slowly(t *testing.T, h *hub.Hub, least int, enough func() bool) (got []sse.Event, events int, cut bool) {
 	t.Helper()
 	s := serveSmall(t, h)
 	conn := s.dial()
@@ -45,27 +46,26 @@ func slowly(t *testing.T, h *hub.Hub, events int) (got []sse.Event, cut bool) {
 		}
 	}
 	padding := strings.Repeat("x", 32<<10)
-	for i := range events {
-		publish(t, h, event("a", fmt.Sprint(i+1, " ", padding)))
+	for ; events < least || !enough(); events++ {
+		publish(t, h, event("a", fmt.Sprint(events+1, " ", padding)))
 	}
 	// The chunk whose data was read is still to end.
 	body := httputil.NewChunkedReader(io.MultiReader(strings.NewReader("1\r\n\n"), conn))
 	for d := sse.NewDecoder(body, nil); ; {
 		ev, err := d.Next()
 		if err != nil {
-			return got, true
+			return got, events, true
 		}
 		ev.Data = strings.TrimSuffix(ev.Data, " "+padding)
 		if got = append(got, ev); ev.Data == fmt.Sprint(events) {
-			return got, false
+			return got, events, false
 		}
 	}
 }
 
 func TestSlow_IsSkippedToTheNewestEventWhereThatIsThePolicy(t *testing.T) {
-	const events = 300
 	h := newHub(t, hub.Options{Slow: hub.SlowRules{{Pattern: "a", Policy: hub.SlowLatest, Lag: 20}}})
-	got, cut := slowly(t, h, events)
+	got, events, cut := slowly(t, h, 300, func() bool { return true })
 	if cut {
 		t.Fatalf("got %d events and the end, want the newest", len(got))
 	}
@@ -94,9 +94,11 @@ func TestSlow_IsSkippedToTheNewestEventWhereThatIsThePolicy(t *testing.T) {
 }
 
 func TestSlow_IsDisconnectedWhereThatIsThePolicyAndLosesNothing(t *testing.T) {
-	const events = 300
-	h := newHub(t, hub.Options{Slow: hub.SlowRules{{Pattern: "b"}, {Pattern: "**", Policy: hub.SlowDisconnect, Lag: 20}}})
-	got, cut := slowly(t, h, events)
+	h := newHub(t, hub.Options{
+		Slow:         hub.SlowRules{{Pattern: "b"}, {Pattern: "**", Policy: hub.SlowDisconnect, Lag: 20}},
+		WriteTimeout: time.Second, // which is how long a goroutine may be stuck
+	})
+	got, events, cut := slowly(t, h, 100, func() bool { return h.Subscriptions() == 0 })
 	if !cut || len(got) > events/2 {
 		t.Fatalf("got %d events, cut: %v; want it cut long before", len(got), cut)
 	}

@@ -37,6 +37,7 @@ type stream struct {
 	state  streamState
 	beat   heartbeat
 	known  bool // the client has an id
+	even   bool // it has once had everything: what it asked for of history, too
 	full   bool // the socket takes no more
 	armed  bool // epoll tells when it does
 	asked  bool // a reader has its cursor
@@ -173,11 +174,17 @@ var nothing = cut{all: true}
 // Streams at the same place share it.
 func (s *shard) cutOf(st *stream) *cut {
 	c := &s.cached
-	if c.feed == st.feed && c.next == st.next {
-		return c
+	if c.feed != st.feed || c.next != st.next {
+		if !s.hub.hot.cut(c, st.feed, st.next) {
+			return nil
+		}
 	}
-	if !s.hub.hot.cut(c, st.feed, st.next) {
-		return nil
+	if len(c.ends) > 0 && c.ends[0].seq <= st.after {
+		// It has read from the Log what comes to the hot log only now.
+		var ok bool
+		if st.next, _, ok = s.hub.hot.join(st.feed, st.after); !ok || !s.hub.hot.cut(c, st.feed, st.next) {
+			return nil
+		}
 	}
 	return c
 }
@@ -190,12 +197,13 @@ func (s *shard) flush(st *stream) {
 	s.flushes++
 	c := &nothing
 	if st.state == live {
-		if c = s.cutOf(st); c == nil {
+		c = s.cutOf(st)
+		if c == nil && s.skip(st) {
+			c = s.cutOf(st)
+		}
+		if c == nil {
 			s.fallBehind(st)
 			c = &nothing
-			if st.state == live { // it was skipped to the newest event
-				c = s.cutOf(st)
-			}
 		}
 	}
 	total := len(st.rest) + c.bytes()
@@ -221,6 +229,9 @@ func (s *shard) flush(st *stream) {
 			st.after = c.ends[n-1].seq
 			st.told, st.known, st.sent = st.after, true, s.now
 		}
+	}
+	if st.state == live && c.all {
+		st.after, st.even = max(st.after, c.to), true
 	}
 	switch {
 	case st.state == closing:

@@ -36,6 +36,7 @@ func (s *shard) look(st *stream, period time.Duration) {
 	o := &s.hub.opt
 	switch {
 	case st.full:
+		s.judge(st)
 		if o.WriteTimeout > 0 && s.ago(st.since) >= o.WriteTimeout {
 			s.close(st) // it can come back, and go on where it was
 		}
@@ -69,7 +70,7 @@ func (s *shard) tell(st *stream) bool {
 
 // tellAll tells the streams of a feed their position.
 func (s *shard) tellAll(f *feed) {
-	for _, st := range f.shards[s.n].streams {
+	for _, st := range f.shared.shards[s.n].streams {
 		if st.state == live && !st.full && len(st.rest) == 0 {
 			s.tell(st)
 		}

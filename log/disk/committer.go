@@ -25,6 +25,7 @@ type committer struct {
 	*Log
 	flights chan *flight
 	broken  atomic.Pointer[error] // why nothing can be stored any more
+	lately  atomic.Int64          // how many publishers there are at once
 	unsaved bool                  // committed without a sync
 }
 
@@ -48,6 +49,8 @@ func (c *committer) run() {
 	defer close(c.flights)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	gathering := time.NewTimer(0)
+	defer gathering.Stop()
 	var ticks <-chan time.Time // of the sync policy
 	if c.opt.Sync > 0 {
 		ticker := time.NewTicker(time.Duration(c.opt.Sync))
@@ -57,6 +60,9 @@ func (c *committer) run() {
 	for {
 		select {
 		case <-c.queue.wake:
+			if n := int(c.lately.Load()); n > 1 && c.opt.Sync == SyncAlways {
+				c.queue.gather(n, gathering)
+			}
 			requests, closed := c.queue.take()
 			if closed && len(requests) == 0 {
 				c.save()
@@ -131,9 +137,20 @@ func (c *committer) land(f *flight) {
 	if f.sealed != nil {
 		c.publish(f.sealed)
 	}
+	c.count(len(f.requests))
 	for _, req := range f.requests {
 		req.answer <- req.result
 	}
+}
+
+// count notes how many publishers there are: those who are answered now, and those who wait.
+// They are likely to come again.
+func (c *committer) count(answered int) {
+	n := int64(answered + c.queue.waiting())
+	if lately := c.lately.Load(); n < lately {
+		n = (7*lately + n) / 8
+	}
+	c.lately.Store(n)
 }
 
 // lose answers a round of which it is not known whether it is stored.

@@ -3,6 +3,7 @@ package disk
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tidewire/tidewire/hub"
 )
@@ -10,6 +11,10 @@ import (
 // roundBytes is about how much is committed at once, so that nobody waits for a very
 // large commit.
 const roundBytes = 8 << 20
+
+// gatherMost is how long a round may wait for publishers who have just been answered: less
+// than it would take them to wait for the next one.
+const gatherMost = 400 * time.Microsecond
 
 // A request is a group that waits for its answer.
 type request struct {
@@ -44,9 +49,39 @@ type queue struct {
 	list   []*request
 	closed bool
 	wake   chan struct{} // of one element: there are some, or the queue is closed
+	enough int           // as many as a round that gathers waits for
+	full   chan struct{} // of one element: there are so many
 }
 
-func newQueue() queue { return queue{wake: make(chan struct{}, 1)} }
+func newQueue() queue { return queue{wake: make(chan struct{}, 1), full: make(chan struct{}, 1)} }
+
+// gather waits until there are so many requests, or for a while.
+func (q *queue) gather(enough int, timer *time.Timer) {
+	q.mu.Lock()
+	have := len(q.list)
+	q.enough = enough
+	select {
+	case <-q.full: // of an earlier round
+	default:
+	}
+	closed := q.closed
+	q.mu.Unlock()
+	if have >= enough || closed {
+		return
+	}
+	timer.Reset(gatherMost)
+	select {
+	case <-q.full:
+	case <-timer.C:
+	}
+}
+
+// waiting returns how many requests wait for a round.
+func (q *queue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.list)
+}
 
 func (q *queue) put(r *request) error {
 	q.mu.Lock()
@@ -56,6 +91,12 @@ func (q *queue) put(r *request) error {
 	}
 	if q.list = append(q.list, r); len(q.list) == 1 {
 		q.signal()
+	}
+	if len(q.list) == q.enough {
+		select {
+		case q.full <- struct{}{}:
+		default:
+		}
 	}
 	return nil
 }

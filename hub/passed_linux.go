@@ -1,3 +1,5 @@
+//go:build linux && !portable && (amd64 || arm64)
+
 package hub
 
 import "time"
@@ -14,39 +16,38 @@ type passed struct {
 	seen   uint64        // the last one at the last look
 }
 
-// pass notes that an event passes a feed; mu is held.
-func (h *hotLog) pass(f *feed, topic string, seq uint64) {
-	f.passes = true
-	if f.streams.Load() == 0 {
+// pass notes that an event passes a feed; hotLog.mu is held.
+func (e *engine) pass(f *feed, topic string, seq uint64) {
+	if f.shared.streams.Load() == 0 {
 		return
 	}
-	p := &f.passed
+	p := &f.shared.passed
 	if p.topics == nil {
 		*p = passed{topics: make(map[string]struct{}), first: seq, wait: firstLook}
-		h.passing = append(h.passing, f)
+		e.passing = append(e.passing, f)
 	}
 	if p.last = seq; len(p.topics) < maxPassed {
 		p.topics[topic] = struct{}{}
 	}
 }
 
-// lookOut returns the feeds whose streams are to be told their positions now: retention
+// toTell returns the feeds whose streams are to be told their positions now: retention
 // comes near to something that has passed, or nothing more comes that would show it.
-func (h *hotLog) lookOut(now time.Time, near func(topic string, first uint64) bool) []*feed {
+func (e *engine) toTell(now time.Time, near func(topic string, first uint64) bool) []*feed {
 	var due []*feed
-	h.mu.Lock()
-	for _, f := range h.passing {
-		switch p := &f.passed; {
+	e.hub.hot.mu.Lock()
+	for _, f := range e.passing {
+		switch p := &f.shared.passed; {
 		case p.look.IsZero():
 			p.look = now.Add(p.wait)
 		case !now.Before(p.look):
 			due = append(due, f)
 		}
 	}
-	h.mu.Unlock()
+	e.hub.hot.mu.Unlock()
 	tell := due[:0]
 	for _, f := range due {
-		if h.isTime(f, now, near) {
+		if e.isTime(f, now, near) {
 			tell = append(tell, f)
 		}
 	}
@@ -54,10 +55,10 @@ func (h *hotLog) lookOut(now time.Time, near func(topic string, first uint64) bo
 }
 
 // isTime looks at one feed.
-func (h *hotLog) isTime(f *feed, now time.Time, near func(topic string, first uint64) bool) bool {
-	h.mu.Lock()
-	p := &f.passed
-	is := f.streams.Load() == 0 || p.wait >= settled && p.seen == p.last
+func (e *engine) isTime(f *feed, now time.Time, near func(topic string, first uint64) bool) bool {
+	e.hub.hot.mu.Lock()
+	p := &f.shared.passed
+	is := f.shared.streams.Load() == 0 || p.wait >= settled && p.seen == p.last
 	p.seen, p.wait = p.last, 2*p.wait
 	p.look = now.Add(p.wait)
 	first := p.first
@@ -65,16 +66,16 @@ func (h *hotLog) isTime(f *feed, now time.Time, near func(topic string, first ui
 	for t := range p.topics {
 		topics = append(topics, t)
 	}
-	h.mu.Unlock()
+	e.hub.hot.mu.Unlock()
 	for _, t := range topics {
 		is = is || near(t, first) // which may ask the disk
 	}
 	if !is {
 		return false
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	f.passed = passed{}
-	h.passing = without(h.passing, f)
+	e.hub.hot.mu.Lock()
+	defer e.hub.hot.mu.Unlock()
+	f.shared.passed = passed{}
+	e.passing = without(e.passing, f)
 	return true
 }
