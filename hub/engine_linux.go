@@ -27,6 +27,7 @@ type engine struct {
 	shards  atomic.Pointer[[]*shard] // nil before the first stream
 	passing []*feed                  // with something passed; under hotLog.mu
 	looked  atomic.Int64             // when lookOut last did, ns of Unix time
+	looking atomic.Bool              // lookOut is at it
 	gate    gate
 	readers readers
 	running sync.WaitGroup
@@ -110,24 +111,6 @@ func (e *engine) settle(ctx context.Context) {
 		case <-done:
 		case <-ctx.Done():
 		case <-e.hub.ctx.Done():
-		}
-	}
-}
-
-// lookOut has streams told their positions before retention comes to what has passed
-// them unwanted. One of the shards does it.
-func (e *engine) lookOut(now time.Time) {
-	last := e.looked.Load()
-	if now.UnixNano()-last < int64(firstLook/4) || !e.looked.CompareAndSwap(last, now.UnixNano()) {
-		return
-	}
-	near := func(topic string, first uint64) bool {
-		info, err := e.hub.log.Topic(e.hub.ctx, topic) // reading tells of an error
-		return err == nil && (info.Trimmed >= first || info.Count > 0 && first <= info.Oldest+(info.Newest-info.Oldest)/2)
-	}
-	for _, f := range e.toTell(now, near) {
-		for _, s := range e.all() {
-			s.post(func() { s.tellAll(f) })
 		}
 	}
 }

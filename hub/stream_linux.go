@@ -235,6 +235,7 @@ func (s *shard) flush(st *stream) {
 	}
 	switch {
 	case st.state == closing:
+		s.hears(st) // what is unread would make a reset of the end
 		s.close(st)
 	case st.state == catching:
 		s.ask(st)

@@ -1,0 +1,46 @@
+package hub_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/tidewire/tidewire/hub"
+)
+
+// A readLog notes how much is read from a Log at once.
+type readLog struct {
+	hub.Log
+	mu     sync.Mutex
+	limits []int
+}
+
+func (l *readLog) Read(ctx context.Context, q hub.Query) (hub.Page, error) {
+	l.mu.Lock()
+	l.limits = append(l.limits, q.Limit)
+	l.mu.Unlock()
+	return l.Log.Read(ctx, q)
+}
+
+func TestGET_TheFirstPageOfHistoryIsSmall(t *testing.T) {
+	const events = 1000
+	log := &readLog{Log: newLog(t, nil)}
+	h := newHub(t, hub.Options{Log: log, HotBytes: 1})
+	for i := range events {
+		publish(t, h, event("a", fmt.Sprint(i)))
+	}
+	st := serve(t, h).open("/events/a?last=900")
+	for i := events - 900; i < events; i++ {
+		if got := st.next().Data; got != fmt.Sprint(i) {
+			t.Fatalf("got %s, want %d", got, i)
+		}
+	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	begin := slices.Index(log.limits, 16)
+	if begin < 0 || len(log.limits) < begin+3 || !slices.Equal(log.limits[begin:begin+3], []int{16, 64, 256}) {
+		t.Errorf("got pages of %d, want 16, 64 and 256 among them", log.limits)
+	}
+}
