@@ -31,9 +31,10 @@ type hotLog struct {
 
 // A hotTopic is a topic of which there is an event here, or a subscriber.
 type hotTopic struct {
-	lane  lane    // the events that everybody may have
-	plain *feed   // of who wants just these; nil: nobody
-	feeds []*feed // others that name the topic
+	lane    lane    // the events that everybody may have
+	private int     // events that not everybody may have
+	plain   *feed   // of who wants just those of lane; nil: nobody
+	feeds   []*feed // others that name the topic
 }
 
 func newHotLog(o *Options, shards int, head Head) *hotLog {
@@ -117,14 +118,17 @@ func (h *hotLog) collect() []*feed {
 func (h *hotLog) spread(it *item) {
 	for _, name := range it.Topics {
 		t := h.topic(name)
-		switch {
-		case !it.Event.Private:
+		if it.Event.Private {
+			t.private++
+		} else {
 			t.lane.push(it)
-			if t.plain != nil {
-				h.mark(t.plain, it)
-			}
-		case t.plain != nil:
+		}
+		switch {
+		case t.plain == nil:
+		case it.Event.Private:
 			h.offer(t.plain, it, name)
+		default:
+			h.mark(t.plain, it)
 		}
 		for _, f := range t.feeds {
 			h.offer(f, it, name)
@@ -171,7 +175,7 @@ func (h *hotLog) topic(name string) *hotTopic {
 
 // tidy lets go of a topic of which there is nothing any more; mu is held.
 func (h *hotLog) tidy(name string, t *hotTopic) {
-	if len(t.lane.items) == 0 && t.plain == nil && len(t.feeds) == 0 {
+	if len(t.lane.items) == 0 && t.private == 0 && t.plain == nil && len(t.feeds) == 0 {
 		delete(h.topics, name)
 	}
 }
@@ -189,6 +193,9 @@ func (h *hotLog) shrink() {
 		if it.Kind == KindEvent {
 			for _, name := range it.Topics {
 				if t := h.topics[name]; t != nil {
+					if it.Event.Private {
+						t.private--
+					}
 					h.tidy(name, t)
 				}
 			}
@@ -205,6 +212,7 @@ func (h *hotLog) skipTo(seq uint64) []*feed {
 	defer h.mu.Unlock()
 	h.items, h.bytes, h.from = nil, 0, seq
 	for name, t := range h.topics {
+		t.private = 0
 		t.lane.skip(seq)
 		if t.plain != nil {
 			h.mark(t.plain, nil)
@@ -222,14 +230,18 @@ func (h *hotLog) skipTo(seq uint64) []*feed {
 // forget marks the events of a topic, and has those who had not got all of them find out;
 // mu is held.
 func (h *hotLog) forget(topic string, seq uint64) {
-	for _, it := range h.items {
+	t := h.topics[topic]
+	if t == nil {
+		t = &hotTopic{} // there is nothing of it, but patterns may match it
+	}
+	events := t.lane.items
+	if t.private > 0 {
+		events = h.items
+	}
+	for _, it := range events {
 		if it.Kind == KindEvent && slices.Contains(it.Topics, topic) && !slices.Contains(it.forgot, topic) {
 			it.forgot = append(it.forgot, topic)
 		}
-	}
-	t := h.topics[topic]
-	if t == nil {
-		t = &hotTopic{}
 	}
 	t.lane.reset(seq)
 	if t.plain != nil {
