@@ -73,12 +73,13 @@ func (h *hotLog) tooSlow(f *feed, after uint64, rule *SlowRule) (newest uint64, 
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	next, ok := f.lane.join(after)
-	if left := f.lane.end() - next; ok && left <= uint64(rule.Lag) {
+	// Where the lane does not reach back, what it has is what is surely missing.
+	left := len(f.lane.items)
+	if next, ok := f.lane.join(after); ok {
+		left = int(f.lane.end() - next)
+	}
+	if left <= rule.Lag {
 		return 0, false
 	}
-	if it := f.lane.last(); it != nil {
-		return it.Seq - 1, true
-	}
-	return h.to, true
+	return f.lane.last().Seq - 1, true
 }

@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -117,6 +118,34 @@ func TestSlow_IsDisconnectedWhereThatIsThePolicyAndLosesNothing(t *testing.T) {
 		if want := fmt.Sprint(i + 1); data != want {
 			t.Fatalf("after coming back: got %s, want %s", data, want)
 		}
+	}
+}
+
+// A subscriber that has everything is not slow when its topic is forgotten.
+func TestSlow_IsNotWhoHasEverything(t *testing.T) {
+	for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
+		t.Run(accept, func(t *testing.T) {
+			h := newHub(t, hub.Options{Slow: hub.SlowRules{{Pattern: "**", Policy: hub.SlowLatest, Lag: 1}}})
+			st := serve(t, h).open("/events?topic=a&topic=b", "Accept: "+accept)
+			publish(t, h, event("a", "1"))
+			body := bufio.NewReader(st.Body)
+			readTo := func(text string) (all string) {
+				for !strings.Contains(all, text) {
+					line, err := body.ReadString('\n')
+					if err != nil {
+						t.Fatal(err)
+					}
+					all += line
+				}
+				return all
+			}
+			readTo("1")
+			forget(t, h, "a")
+			publish(t, h, event("a", "after"))
+			if got := readTo("after"); strings.Contains(got, "tidewire.gap") {
+				t.Errorf("got %q, want no gap", got)
+			}
+		})
 	}
 }
 
