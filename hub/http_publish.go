@@ -192,6 +192,17 @@ func parseLines(body []byte, proto Event) ([]Event, error) {
 
 // parseEvent reads an event as JSON.
 func parseEvent(b []byte, proto Event) (Event, error) {
+	if !utf8.Valid(b) { // which the JSON package would replace
+		return Event{}, &RequestError{Problem: ProblemBody, Field: "data", Detail: "this is not UTF-8"}
+	}
+	if ev, ok := parsePlain(b, proto); ok {
+		return ev, nil
+	}
+	return parseJSON(b, proto)
+}
+
+// parseJSON is parseEvent for what is not written plainly.
+func parseJSON(b []byte, proto Event) (Event, error) {
 	var in struct {
 		ID      *string         `json:"id"`
 		Type    *string         `json:"type"`
@@ -199,9 +210,6 @@ func parseEvent(b []byte, proto Event) (Event, error) {
 		Topics  []string        `json:"topics"`
 		Retry   *float64        `json:"retry"` // in milliseconds
 		Private *bool           `json:"private"`
-	}
-	if !utf8.Valid(b) { // which the JSON package would replace
-		return Event{}, &RequestError{Problem: ProblemBody, Field: "data", Detail: "this is not UTF-8"}
 	}
 	if b[0] != '{' {
 		return Event{}, &RequestError{Problem: ProblemBody, Detail: "this is not an event as JSON: an object such as {\"data\":\"hello\"}"}
