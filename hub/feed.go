@@ -1,9 +1,9 @@
 package hub
 
 import (
+	"encoding/binary"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // A feed is a selection that somebody follows: all subscribers with the same one share
@@ -26,18 +26,15 @@ type feed struct {
 
 // key names a selection: the same for all that select the same.
 func (f *Filter) key() string {
-	var b strings.Builder
+	var b []byte
 	for _, names := range [][]string{f.Topics, f.Patterns, f.Types} {
 		names = slices.Sorted(slices.Values(names))
-		b.WriteString(strconv.Itoa(len(names)))
+		b = binary.AppendUvarint(b, uint64(len(names)))
 		for _, n := range names {
-			b.WriteByte(0)
-			b.WriteString(n)
+			b = append(binary.AppendUvarint(b, uint64(len(n))), n...)
 		}
-		b.WriteByte(0)
 	}
-	b.WriteString(strconv.FormatBool(f.Private))
-	return b.String()
+	return string(strconv.AppendBool(b, f.Private))
 }
 
 // plain tells whether a filter is for one topic and nothing else.
