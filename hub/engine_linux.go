@@ -72,11 +72,7 @@ func (e *engine) run() (err error) {
 
 // wake has the shards look at feeds with something new.
 func (e *engine) wake(feeds []*feed) {
-	shards := e.all()
-	if shards == nil {
-		return
-	}
-	for _, s := range shards {
+	for _, s := range e.all() {
 		s.offer(feeds)
 	}
 }

@@ -11,16 +11,16 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/pprof"
 	"syscall"
 
+	"github.com/tidewire/tidewire/bench/internal/profile"
 	"github.com/tidewire/tidewire/internal/cli"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	end := profile(os.Getenv("TIDEWIRE_CPU_PROFILE"))
+	end := profile.OnSignal(os.Getenv("TIDEWIRE_CPU_PROFILE"))
 	code := run(ctx, os.Args[1:])
 	end()
 	os.Exit(code)
@@ -35,41 +35,6 @@ func run(ctx context.Context, args []string) int {
 		return 0
 	}
 	return cli.Main(ctx, args, cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
-}
-
-// profile writes one from the signal until end is called.
-func profile(name string) (end func()) {
-	if name == "" {
-		return func() {}
-	}
-	begin := make(chan os.Signal, 1)
-	signal.Notify(begin, syscall.SIGUSR1)
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		select {
-		case <-begin:
-		case <-done:
-			return
-		}
-		f, err := os.Create(name)
-		if err == nil {
-			err = pprof.StartCPUProfile(f)
-		}
-		<-done
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "server: profile:", err)
-			return
-		}
-		pprof.StopCPUProfile()
-		if err := f.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, "server: profile:", err)
-		}
-	}()
-	return func() {
-		close(done)
-		<-ended
-	}
 }
 
 // bare reads each body and gives an answer of the size and the headers of ours.

@@ -16,9 +16,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/pprof"
 	"syscall"
 
+	"github.com/tidewire/tidewire/bench/internal/profile"
 	"github.com/tidewire/tidewire/internal/cli"
 )
 
@@ -29,7 +29,7 @@ const keep = 200_000
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	end := profile(os.Getenv("TIDEWIRE_CPU_PROFILE"))
+	end := profile.OnSignal(os.Getenv("TIDEWIRE_CPU_PROFILE"))
 	code := run(ctx, os.Args[1:])
 	end()
 	os.Exit(code)
@@ -86,40 +86,5 @@ func publishing(take func(topic, data string) error) http.HandlerFunc {
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
-	}
-}
-
-// profile writes one from the signal until end is called.
-func profile(name string) (end func()) {
-	if name == "" {
-		return func() {}
-	}
-	begin := make(chan os.Signal, 1)
-	signal.Notify(begin, syscall.SIGUSR1)
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		select {
-		case <-begin:
-		case <-done:
-			return
-		}
-		f, err := os.Create(name)
-		if err == nil {
-			err = pprof.StartCPUProfile(f)
-		}
-		<-done
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "server: profile:", err)
-			return
-		}
-		pprof.StopCPUProfile()
-		if err := f.Close(); err != nil {
-			fmt.Fprintln(os.Stderr, "server: profile:", err)
-		}
-	}()
-	return func() {
-		close(done)
-		<-ended
 	}
 }
