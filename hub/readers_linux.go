@@ -102,7 +102,9 @@ func (e *engine) page(st *stream) (p page) {
 				b = it.append(b)
 			}
 			p.told = batch[len(batch)-1].Seq
-			continue
+			if c.page == batchEvents {
+				continue // the small ones at the beginning are to come at once
+			}
 		default:
 			if p.next, _, p.live = e.hub.hot.join(c.feed, c.after); !p.live {
 				continue // there is more
