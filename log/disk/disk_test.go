@@ -66,7 +66,7 @@ func (c *clock) step(d time.Duration) {
 func options(c hubtest.Config) *disk.Options {
 	return &disk.Options{
 		Retention: c.Retention, Now: c.Now, KeyLife: c.KeyLife, Limits: c.Limits,
-		TailBytes: 4 << 20, CacheBytes: 4 << 20, MinFree: -1, Logger: quiet,
+		TailBytes: 4 << 20, CacheBytes: 4 << 20, WriteBytes: 4 << 20, MinFree: -1, Logger: quiet,
 	}
 }
 
@@ -149,7 +149,7 @@ func directories() hubtest.Harness {
 			}
 		},
 		Operations: operations,
-		Slack:      48 << 20,
+		Slack:      4<<20 + 4*4<<20, // Tail's and four tables
 	}
 }
 

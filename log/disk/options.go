@@ -18,6 +18,7 @@ const (
 	DefaultEventBytes = 16 << 20
 	DefaultTailBytes  = 16 << 20
 	DefaultCacheBytes = 64 << 20
+	DefaultWriteBytes = 32 << 20
 	DefaultMinFree    = 256 << 20
 )
 
@@ -55,6 +56,11 @@ type Options struct {
 	// CacheBytes bounds what is read from the disk and kept in memory. Default:
 	// [DefaultCacheBytes].
 	CacheBytes int64
+
+	// WriteBytes is the size of a table of what was written lately. Four of them at most
+	// are in memory; a writer who fills them faster than the disk takes them waits.
+	// Half as much loads at less than half the speed. Default: [DefaultWriteBytes].
+	WriteBytes int
 
 	// Readers is how many reads there are at the same time; others wait, in order.
 	// Default: twice GOMAXPROCS.
@@ -120,7 +126,7 @@ func withDefaults(opts *Options) (Options, error) {
 			return o, fmt.Errorf("disk: retention of %q is negative: 0 keeps everything", r.Pattern)
 		}
 	}
-	if o.MaxBytes < 0 || o.KeyLife < 0 || o.TailBytes < 0 || o.CacheBytes < 0 || o.Readers < 0 || o.Limits.Group < 0 || o.Limits.Bytes < 0 {
+	if o.MaxBytes < 0 || o.KeyLife < 0 || o.TailBytes < 0 || o.CacheBytes < 0 || o.WriteBytes < 0 || o.Readers < 0 || o.Limits.Group < 0 || o.Limits.Bytes < 0 {
 		return o, errors.New("disk: an option is negative that cannot be: 0 is its default")
 	}
 	set(&o.KeyLife, DefaultKeyLife)
@@ -128,6 +134,7 @@ func withDefaults(opts *Options) (Options, error) {
 	set(&o.Limits.Bytes, DefaultEventBytes)
 	set(&o.TailBytes, DefaultTailBytes)
 	set(&o.CacheBytes, DefaultCacheBytes)
+	set(&o.WriteBytes, DefaultWriteBytes)
 	set(&o.Readers, 2*runtime.GOMAXPROCS(0))
 	if o.Logger == nil {
 		o.Logger = slog.Default()

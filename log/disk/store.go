@@ -94,7 +94,6 @@ func (t *trouble) broken() error {
 
 // engineOptions are Pebble's.
 func engineOptions(fs vfs.FS, o *Options, log *trouble, manifestChanged func()) *pebble.Options {
-	const memTable = 32 << 20 // 16 MiB load at less than half the speed
 	p := &pebble.Options{
 		FS:     fs,
 		Logger: log,
@@ -105,9 +104,9 @@ func engineOptions(fs vfs.FS, o *Options, log *trouble, manifestChanged func()) 
 			ManifestCreated: func(pebble.ManifestCreateInfo) { manifestChanged() },
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { log.backgroundError(i.Details) },
 		},
-		CacheSize:                   o.CacheBytes + 2*memTable,  // which are taken from it
-		FormatMajorVersion:          pebble.FormatTableFormatV6, // has FormatWALSyncChunks
-		MemTableSize:                memTable,
+		CacheSize:                   o.CacheBytes + 2*int64(o.WriteBytes), // which are taken from it
+		FormatMajorVersion:          pebble.FormatTableFormatV6,           // has FormatWALSyncChunks
+		MemTableSize:                uint64(o.WriteBytes),
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
