@@ -28,15 +28,15 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.routes.Serve
 func (h *Hub) newRoutes() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path := r.URL.EscapedPath(); path != eventsPath && !strings.HasPrefix(path, eventsPath+"/") {
-			fail(w, &RequestError{Problem: ProblemNotFound, Detail: "there is nothing here: events are at /events/{topic}"})
+			Fail(w, &RequestError{Problem: ProblemNotFound, Detail: "there is nothing here: events are at /events/{topic}"})
 			return
 		}
 		if err := h.checkHeaders(r); err != nil {
-			fail(w, err)
+			Fail(w, err)
 			return
 		}
 		if err := h.cross(w, r); err != nil {
-			fail(w, err)
+			Fail(w, err)
 			return
 		}
 		var err error
@@ -56,7 +56,7 @@ func (h *Hub) newRoutes() http.Handler {
 			err = &RequestError{Problem: ProblemMethod, Detail: "the method " + r.Method + " is not one of " + allowedMethods}
 		}
 		if err != nil {
-			fail(w, err)
+			Fail(w, err)
 		}
 	})
 }

@@ -200,7 +200,7 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 	s, err := sse.Accept(w, r, &sse.SessionOptions{Retry: h.opt.Retry, Heartbeat: h.opt.Heartbeat, WriteTimeout: h.opt.WriteTimeout})
 	if err != nil {
 		if errors.Is(err, http.ErrNotSupported) {
-			fail(w, err)
+			Fail(w, err)
 		}
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // A Problem is what went wrong with a request, as the stable last part of the type of
@@ -20,19 +21,28 @@ const (
 	ProblemField          Problem = "bad-field"           // 400: a field of an event is malformed
 	ProblemTooManyTopics  Problem = "too-many-topics"     // 400
 	ProblemFieldTooLong   Problem = "field-too-long"      // 400: an id, type or key
+	ProblemUnauthorized   Problem = "unauthorized"        // 401: no credentials, or none that hold
+	ProblemTokenExpired   Problem = "token-expired"       // 401: they did once
+	ProblemTicketSpent    Problem = "ticket-spent"        // 401: expired, or used by another
+	ProblemForbidden      Problem = "forbidden"           // 403: they hold, but not for this
 	ProblemOrigin         Problem = "origin-not-allowed"  // 403
 	ProblemNotFound       Problem = "not-found"           // 404
 	ProblemMethod         Problem = "method-not-allowed"  // 405
 	ProblemNotAcceptable  Problem = "not-acceptable"      // 406
+	ProblemTimeout        Problem = "request-timeout"     // 408: the body came too slowly
 	ProblemClosed         Problem = "topic-closed"        // 409
 	ProblemPrecondition   Problem = "precondition-failed" // 412
 	ProblemTooLarge       Problem = "too-large"           // 413: an event or a batch
 	ProblemMediaType      Problem = "unsupported-type"    // 415
+	ProblemMisdirected    Problem = "misdirected"         // 421: a Host that is not this server's
 	ProblemKeyReused      Problem = "key-reused"          // 422
+	ProblemTooManyStreams Problem = "too-many-streams"    // 429
+	ProblemTooOften       Problem = "too-many-requests"   // 429
 	ProblemHeaders        Problem = "headers-too-large"   // 431: the URL included
 	ProblemUnavailable    Problem = "unavailable"         // 503
 	ProblemIndeterminate  Problem = "indeterminate"       // 503: it may have been stored
 	ProblemShutdown       Problem = "shutting-down"       // 503
+	ProblemOverloaded     Problem = "overloaded"          // 503: as many connections or streams as there may be
 	ProblemNoSpace        Problem = "no-space"            // 507: the disk is full
 	ProblemInternal       Problem = "internal"            // 500
 	problemTypePrefix             = "urn:tidewire:problem:"
@@ -44,27 +54,36 @@ var problems = map[Problem]struct {
 	status int
 	title  string
 }{
-	ProblemTopic:         {400, "Bad topic"},
-	ProblemQuery:         {400, "Bad query"},
-	ProblemBody:          {400, "Bad body"},
-	ProblemField:         {400, "Bad field"},
-	ProblemTooManyTopics: {400, "Too many topics"},
-	ProblemFieldTooLong:  {400, "Field too long"},
-	ProblemOrigin:        {403, "Origin not allowed"},
-	ProblemNotFound:      {404, "Not found"},
-	ProblemMethod:        {405, "Method not allowed"},
-	ProblemNotAcceptable: {406, "Not acceptable"},
-	ProblemClosed:        {409, "Topic closed"},
-	ProblemPrecondition:  {412, "Precondition failed"},
-	ProblemTooLarge:      {413, "Too large"},
-	ProblemMediaType:     {415, "Unsupported media type"},
-	ProblemKeyReused:     {422, "Idempotency key reused"},
-	ProblemHeaders:       {431, "Headers too large"},
-	ProblemUnavailable:   {503, "Unavailable"},
-	ProblemIndeterminate: {503, "Outcome unknown"},
-	ProblemShutdown:      {503, "Shutting down"},
-	ProblemNoSpace:       {507, "No space"},
-	ProblemInternal:      {500, "Internal error"},
+	ProblemTopic:          {400, "Bad topic"},
+	ProblemQuery:          {400, "Bad query"},
+	ProblemBody:           {400, "Bad body"},
+	ProblemField:          {400, "Bad field"},
+	ProblemTooManyTopics:  {400, "Too many topics"},
+	ProblemFieldTooLong:   {400, "Field too long"},
+	ProblemUnauthorized:   {401, "Unauthorized"},
+	ProblemTokenExpired:   {401, "Token expired"},
+	ProblemTicketSpent:    {401, "Ticket spent"},
+	ProblemForbidden:      {403, "Forbidden"},
+	ProblemOrigin:         {403, "Origin not allowed"},
+	ProblemNotFound:       {404, "Not found"},
+	ProblemMethod:         {405, "Method not allowed"},
+	ProblemNotAcceptable:  {406, "Not acceptable"},
+	ProblemTimeout:        {408, "Request timeout"},
+	ProblemClosed:         {409, "Topic closed"},
+	ProblemPrecondition:   {412, "Precondition failed"},
+	ProblemTooLarge:       {413, "Too large"},
+	ProblemMediaType:      {415, "Unsupported media type"},
+	ProblemMisdirected:    {421, "Misdirected request"},
+	ProblemKeyReused:      {422, "Idempotency key reused"},
+	ProblemTooManyStreams: {429, "Too many streams"},
+	ProblemTooOften:       {429, "Too many requests"},
+	ProblemHeaders:        {431, "Headers too large"},
+	ProblemUnavailable:    {503, "Unavailable"},
+	ProblemIndeterminate:  {503, "Outcome unknown"},
+	ProblemShutdown:       {503, "Shutting down"},
+	ProblemOverloaded:     {503, "Overloaded"},
+	ProblemNoSpace:        {507, "No space"},
+	ProblemInternal:       {500, "Internal error"},
 }
 
 // A RequestError says what is wrong with a call or a request.
@@ -72,6 +91,16 @@ type RequestError struct {
 	Problem Problem
 	Field   string // at fault, "" if none is
 	Detail  string // a sentence that says what to do
+
+	// RetryAfter is when to try again, in the header and an EventSource's reconnection
+	// time; some jitter is added to that. Default: a second, of a 503.
+	RetryAfter time.Duration
+
+	// Challenge is the WWW-Authenticate header of a 401.
+	Challenge string
+
+	// Stop has an EventSource be answered 204, which stops it for good.
+	Stop bool
 
 	// Count is how many events of a stream or batch were stored before.
 	Count int
@@ -124,16 +153,23 @@ func (e *RequestError) document() document {
 	return document{problemTypePrefix + string(e.Problem), p.title, p.status, e.Detail, e.Field, e.Count}
 }
 
-// fail answers a request with a problem document.
-func fail(w http.ResponseWriter, err error) {
+// Fail answers a request with a problem document, whose status and text are those of a
+// *[RequestError], and otherwise of what the error is to the hub.
+func Fail(w http.ResponseWriter, err error) {
 	e := problemOf(err)
 	doc := e.document()
 	h := w.Header()
 	h.Set("Content-Type", problemContentType)
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Length")
-	if doc.Status == http.StatusServiceUnavailable {
+	switch {
+	case e.RetryAfter > 0:
+		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+	case doc.Status == http.StatusServiceUnavailable:
 		h.Set("Retry-After", strconv.Itoa(retryAfterUnavailable))
+	}
+	if e.Challenge != "" {
+		h.Set("WWW-Authenticate", e.Challenge)
 	}
 	w.WriteHeader(doc.Status)
 	_ = json.NewEncoder(w).Encode(doc) // who has gone needs no answer

@@ -57,6 +57,12 @@ type Config struct {
 	// DrainTimeout bounds an orderly stop. Default: [DefaultDrainTimeout].
 	DrainTimeout time.Duration
 
+	// Transport says how connections come in.
+	Transport Transport
+
+	// Limits bound what clients may take.
+	Limits Limits
+
 	// Hub has the options of the hub. Its Log is made by the server.
 	Hub hub.Options
 
