@@ -15,10 +15,11 @@ const (
 	exposedHeaders = "Idempotency-Replayed, Retry-After, Tidewire-Newest-Id, Tidewire-Oldest-Id, Tidewire-Count, Tidewire-Closed"
 )
 
-// cross deals with the page that a browser's request comes from. A page of another
-// origin is refused unless it is allowed, with every method: a form of its own can post
-// without asking first.
-func (h *Hub) cross(w http.ResponseWriter, r *http.Request) error {
+// CheckOrigin deals with the page that a browser's request comes from, as [Hub.ServeHTTP]
+// does: it sets the headers by which a page of an allowed origin may see the answer, and
+// returns an error to be answered where the origin is not allowed. That is so with every
+// method: a form of another page can post without asking first.
+func (h *Hub) CheckOrigin(w http.ResponseWriter, r *http.Request) error {
 	if len(h.origins) > 0 {
 		w.Header().Add("Vary", "Origin")
 	}

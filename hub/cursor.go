@@ -39,9 +39,10 @@ type cursor struct {
 	waits  bool // it is woken
 	live   bool // it has come to the end of what there is
 	slow   SlowRule
-	closed bool   // all topics were closed before it began,
-	done   bool   // and nothing was left
-	place  *place // of a subscriber that is told its position
+	closed bool    // all topics were closed before it began,
+	done   bool    // and nothing was left
+	place  *place  // of a subscriber that is told its position
+	served *served // nil unless a goroutine serves a request with it
 
 	// What it knows to be removed: up to where in each topic, and, where there are
 	// patterns, how many events in all.
@@ -213,6 +214,9 @@ func (c *cursor) next(ctx context.Context, idle <-chan time.Time) ([]*item, erro
 			return nil, ErrShutdown
 		default:
 		}
+		if why := c.served.reason(); why != nil {
+			return nil, why
+		}
 		if batch, err := c.poll(ctx); len(batch) > 0 || err != nil {
 			return batch, err
 		}
@@ -227,6 +231,7 @@ func (c *cursor) next(ctx context.Context, idle <-chan time.Time) ([]*item, erro
 			waited = c.place.nears(ctx, c.hub.log)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("hub: subscription: %w", context.Cause(ctx))
+		case <-c.served.over():
 		case <-c.hub.draining:
 			return nil, ErrShutdown
 		}

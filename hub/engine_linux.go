@@ -97,19 +97,7 @@ func (e *engine) admit(ctx context.Context) {
 
 // settle waits until what the shards had in hand when it was called is written, as far as
 // the sockets take it.
-func (e *engine) settle(ctx context.Context) {
-	for _, s := range e.all() {
-		done := make(chan struct{})
-		if !s.post(func() { close(done) }) {
-			continue
-		}
-		select {
-		case <-done:
-		case <-ctx.Done():
-		case <-e.hub.ctx.Done():
-		}
-	}
-}
+func (e *engine) settle(ctx context.Context) { e.each(ctx, func(*shard) {}) }
 
 // drain has all streams end: their clients are told to come back a little later.
 func (e *engine) drain() {
@@ -126,9 +114,9 @@ func (e *engine) close() {
 	e.running.Wait()
 }
 
-// takeOver makes a stream of a request, if it can, and of the cursor, which is the
-// stream's then.
-func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, beat heartbeat) bool {
+// takeOver makes a stream of a request, if it can, and of the cursor and the permit, which
+// are the stream's then.
+func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, beat heartbeat, p *permit) bool {
 	if r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.TLS != nil {
 		return false
 	}
@@ -146,17 +134,20 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, bea
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		hw := newHijackedWriter(conn, w.Header())
+		defer p.end()
 		defer hw.finish()
 		defer c.close()
+		defer e.hub.serve(c, p).leave()
 		e.hub.streamSSE(hw, r, c, beat, nil, nil)
 		return true
 	}
-	st := &stream{feed: c.feed, cursor: c, beat: beat, told: c.after, known: c.filter.From.LastEventID != ""}
+	st := &stream{feed: c.feed, cursor: c, permit: p, mute: true, beat: beat, told: c.after, known: c.filter.From.LastEventID != ""}
 	if e.hub.opt.PositionInterval <= 0 {
 		st.beat = beatComment
 	}
 	if st.fd, err = adopt(tcp); err != nil {
 		c.close() // the connection is gone
+		p.end()
 		return true
 	}
 	st.rest = e.hub.beginning(w.Header())

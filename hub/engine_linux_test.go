@@ -32,7 +32,7 @@ func TestEngine_EndsWithAClientThatTalks(t *testing.T) {
 			w.wantText(t, "retry: 3000\n")
 			_ = w.say(tt.says) // it may be cut off meanwhile
 			tt.gone(w)
-			eventually(t, tt.name, func() bool { return h.Subscriptions() == 0 })
+			eventually(t, tt.name, func() bool { return h.Streams() == 0 })
 			w.close()
 		}
 	}

@@ -24,4 +24,10 @@ func (*engine) settle(context.Context) {}
 func (*engine) drain()                 {}
 func (*engine) close()                 {}
 
-func (*engine) takeOver(http.ResponseWriter, *http.Request, *cursor, heartbeat) bool { return false }
+func (*engine) takeOver(http.ResponseWriter, *http.Request, *cursor, heartbeat, *permit) bool {
+	return false
+}
+
+func (*engine) subscriptions(context.Context) []Subscription { return nil }
+
+func (*engine) end(context.Context, func(*Subscription) bool, *RequestError) int { return 0 }

@@ -283,13 +283,13 @@ func descriptors() int {
 func leavesNothing(t testing.TB, h *hub.Hub, s *server) func() {
 	t.Helper()
 	s.wire("/events/before").vanish() // it starts what is started once
-	eventually(t, "the first subscription ends", func() bool { return h.Subscriptions() == 0 })
+	eventually(t, "the first subscription ends", func() bool { return h.Streams() == 0 })
 	s.CloseIdleConnections()
 	fds, goroutines := descriptors(), runtime.NumGoroutine()
 	return func() {
 		t.Helper()
 		s.CloseIdleConnections()
-		eventually(t, "no subscriptions", func() bool { return h.Subscriptions() == 0 })
+		eventually(t, "no subscriptions", func() bool { return h.Streams() == 0 })
 		eventually(t, fmt.Sprint("descriptors at most ", fds), func() bool { return descriptors() <= fds })
 		eventually(t, fmt.Sprint("goroutines at most ", goroutines), func() bool { return runtime.NumGoroutine() <= goroutines })
 	}
@@ -683,7 +683,7 @@ func TestStream_StuckSubscriberGetsTheRestOfAClosedTopic(t *testing.T) {
 			w.wantEnd(t)
 			wantMany(t, typed, 0, tt.events, tt.size)
 			typed.wantEnd(t)
-			eventually(t, "the subscriptions end", func() bool { return h.Subscriptions() == 0 })
+			eventually(t, "the subscriptions end", func() bool { return h.Streams() == 0 })
 		})
 	}
 }
@@ -889,7 +889,7 @@ func TestStream_IsClosedByTheWriteTimeout(t *testing.T) {
 			idle.wantText(t, "retry: 3000\n")
 			began := time.Now()
 			w := s.full(h, "/events/a", 10_000, 100)
-			eventually(t, "it is closed", func() bool { return h.Subscriptions() == 1 })
+			eventually(t, "it is closed", func() bool { return h.Streams() == 1 })
 			if lasted := time.Since(began); lasted < timeout {
 				t.Errorf("got it closed after %v, want %v at least", lasted, timeout)
 			}
@@ -962,7 +962,7 @@ func TestStream_EndsWithItsClient(t *testing.T) {
 			w := s.wire(path)
 			w.wantText(t, "retry: 3000\n")
 			tt.gone(w)
-			eventually(t, tt.name, func() bool { return h.Subscriptions() == 0 })
+			eventually(t, tt.name, func() bool { return h.Streams() == 0 })
 			w.close()
 		}
 	}
@@ -1084,7 +1084,7 @@ func TestShutdown_CutsWhatIsStuckAndSendsOthersAway(t *testing.T) {
 		t.Errorf("one that reads: got %v, want a clean end", err)
 	}
 	for _, path := range []string{"/events/a", "/events?pattern=*&type=t"} {
-		late := s.wire(path)
+		late := s.wire(path, "Accept: text/event-stream")
 		text, err := io.ReadAll(late)
 		if err != nil || !strings.HasPrefix(string(text), "retry: ") || !strings.Contains(string(text), "event: tidewire.error\n") {
 			t.Errorf("%s: got %q and %v, want a retry, a tidewire.error and a clean end", path, text, err)
@@ -1184,7 +1184,7 @@ func TestShutdown_EndsAStreamThatBeginsAfterIt(t *testing.T) {
 			if err, ok := err.(net.Error); ok && err.Timeout() {
 				t.Errorf("the connection is still open after %v", s.patience)
 			}
-			eventually(t, "no subscriptions", func() bool { return h.Subscriptions() == 0 })
+			eventually(t, "no subscriptions", func() bool { return h.Streams() == 0 })
 		})
 	}
 }

@@ -1,7 +1,7 @@
 package hub
 
-// Subscriptions returns how many subscriptions are open.
-func (h *Hub) Subscriptions() int {
+// Streams returns how many subscriptions are open.
+func (h *Hub) Streams() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.streams

@@ -3,7 +3,6 @@ package hub
 import (
 	"encoding/binary"
 	"slices"
-	"strconv"
 )
 
 // A feed is a selection that somebody follows: all subscribers with the same one share
@@ -27,19 +26,19 @@ type feed struct {
 // key names a selection: the same for all that select the same.
 func (f *Filter) key() string {
 	var b []byte
-	for _, names := range [][]string{f.Topics, f.Patterns, f.Types} {
+	for _, names := range [][]string{f.Topics, f.Patterns, f.Types, f.Private} {
 		names = slices.Sorted(slices.Values(names))
 		b = binary.AppendUvarint(b, uint64(len(names)))
 		for _, n := range names {
 			b = append(binary.AppendUvarint(b, uint64(len(n))), n...)
 		}
 	}
-	return string(strconv.AppendBool(b, f.Private))
+	return string(b)
 }
 
 // plain tells whether a filter is for one topic and nothing else.
 func (f *Filter) plain() bool {
-	return len(f.Topics) == 1 && len(f.Patterns) == 0 && len(f.Types) == 0 && !f.Private
+	return len(f.Topics) == 1 && len(f.Patterns) == 0 && len(f.Types) == 0 && len(f.Private) == 0
 }
 
 // follow returns the feed of a filter. release must follow.

@@ -9,7 +9,7 @@ func TestFilter_TheKeysOfDifferentSelectionsDiffer(t *testing.T) {
 		{Topics: []string{"a"}},
 		{Patterns: []string{"a"}},
 		{Topics: []string{"a"}, Types: []string{"b"}},
-		{Topics: []string{"a"}, Types: []string{"b"}, Private: true},
+		{Topics: []string{"a"}, Types: []string{"b"}, Private: []string{"**"}},
 		{Topics: []string{"a", "b"}},
 		{Topics: []string{"a"}, Types: []string{"b", "c\x00d"}},
 		{Topics: []string{"a"}, Types: []string{"b\x00c", "d"}},

@@ -84,7 +84,8 @@ type Grant struct {
 	Started func()
 }
 
-// everything is granted where there is no Authority.
-var everything = &Grant{Subscribe: all, Publish: all, Private: all, Delete: all, Admin: true}
+// everything is granted where there is no Authority, but private events: they need one who
+// grants them.
+var everything = &Grant{Subscribe: all, Publish: all, Delete: all, Admin: true}
 
 var all = []string{"**"}

@@ -37,7 +37,7 @@ func TestHotLog_KeepsNothingOfWhatIsGone(t *testing.T) {
 		case 0:
 			return Filter{Topics: names(1)}
 		case 1:
-			return Filter{Topics: names(4), Private: rand.IntN(2) == 0}
+			return Filter{Topics: names(4), Private: [][]string{nil, all}[rand.IntN(2)]}
 		case 2:
 			return Filter{Topics: names(2), Types: []string{"t"}}
 		}
@@ -89,7 +89,7 @@ func TestHotLog_KeepsNothingOfWhatIsGone(t *testing.T) {
 func TestHotLog_LanesHaveWhatIsSelected(t *testing.T) {
 	filters := []Filter{
 		{Topics: []string{"a"}}, {Topics: []string{"b"}}, {Topics: []string{"a", "b"}}, {Topics: []string{"a"}, Types: []string{"t"}},
-		{Topics: []string{"a"}, Private: true}, {Patterns: []string{"*"}}, {Patterns: []string{"a/*", "a", "**"}}, {Topics: []string{"a"}, Patterns: []string{"*/x"}, Types: []string{"message"}},
+		{Topics: []string{"a"}, Private: all}, {Patterns: []string{"*"}}, {Patterns: []string{"a/*", "a", "**"}}, {Topics: []string{"a"}, Patterns: []string{"*/x"}, Types: []string{"message"}},
 	}
 	for name, hotBytes := range map[string]int{"all in memory": 1 << 20, "some in memory": 10_000, "one in memory": 1} {
 		t.Run(name, func(t *testing.T) {

@@ -35,7 +35,7 @@ func (h *Hub) newRoutes() http.Handler {
 			Fail(w, err)
 			return
 		}
-		if err := h.cross(w, r); err != nil {
+		if err := h.CheckOrigin(w, r); err != nil {
 			Fail(w, err)
 			return
 		}
@@ -70,7 +70,7 @@ func (h *Hub) checkHeaders(r *http.Request) error {
 			n += len(name) + len(v) + len(": \r\n")
 		}
 	}
-	if limit := h.opt.Limits.HeaderSize; n > limit {
+	if limit := h.limits.Load().HeaderSize; n > limit {
 		return &RequestError{Problem: ProblemHeaders, Detail: fmt.Sprintf("the URL and headers have %d bytes, more than %d: name fewer topics at once, or shorter ones", n, limit)}
 	}
 	return nil
@@ -139,6 +139,14 @@ func (h *Hub) serveHead(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	p, err := h.authorize(w, r, ActionDescribe, req, false)
+	if err != nil {
+		return err
+	}
+	defer p.end()
+	if err := p.may(p.grant.Subscribe, req.topics); err != nil {
+		return err
+	}
 	info, err := h.Topic(r.Context(), topic)
 	if err != nil {
 		return err
@@ -158,6 +166,14 @@ func (h *Hub) serveDelete(w http.ResponseWriter, r *http.Request) error {
 	}
 	topic, err := req.oneTopic()
 	if err != nil {
+		return err
+	}
+	p, err := h.authorize(w, r, ActionDelete, req, false)
+	if err != nil {
+		return err
+	}
+	defer p.end()
+	if err := p.may(p.grant.Delete, req.topics); err != nil {
 		return err
 	}
 	if err := h.Forget(r.Context(), topic); err != nil {

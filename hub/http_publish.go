@@ -40,16 +40,24 @@ func (h *Hub) servePublish(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Accept-Post", strings.Join(bodyTypes, ", "))
 		return err
 	}
+	permit, err := h.authorize(w, r, ActionPublish, req, false)
+	if err != nil {
+		return err
+	}
+	defer permit.end()
+	if err := permit.may(permit.grant.Publish, req.topics); err != nil {
+		return err
+	}
 	if typ == "text/event-stream" {
-		return h.relay(w, r, proto, end)
+		return h.relay(w, r, proto, end, permit)
 	}
 	p := Publication{IdempotencyKey: r.Header.Get("Idempotency-Key")}
 	if p.IfNewest, err = precondition(r.Header); err != nil {
 		return err
 	}
-	limit := h.opt.Limits.EventSize
+	limit := h.limits.Load().EventSize
 	if typ == "application/x-ndjson" {
-		limit = h.opt.Limits.BatchSize
+		limit = h.limits.Load().BatchSize
 	}
 	body, err := readBody(w, r, limit)
 	if err != nil {
@@ -72,6 +80,9 @@ func (h *Hub) servePublish(w http.ResponseWriter, r *http.Request) error {
 		if p.End = endTopics(p.Events, proto.Topics); len(p.End) == 0 {
 			return &RequestError{Problem: ProblemTopic, Field: "topic", Detail: "there is no topic to end: name one, as in /events/news"}
 		}
+	}
+	if err := permit.mayPublish(&p); err != nil {
+		return err
 	}
 	receipt, err := h.Publish(r.Context(), p)
 	var conflict *ConflictError
@@ -145,7 +156,8 @@ func bodyType(contentType string) (string, error) {
 func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 	var tooLarge *http.MaxBytesError
-	if err != nil && !errors.As(err, &tooLarge) {
+	var refused *RequestError // by who wrapped the body
+	if err != nil && !errors.As(err, &tooLarge) && !errors.As(err, &refused) {
 		return nil, &RequestError{Problem: ProblemBody, Detail: "the body broke off: nothing was stored"}
 	}
 	return body, err
@@ -337,7 +349,7 @@ func parseCloudEvent(body []byte, proto Event) ([]Event, error) {
 }
 
 // relay publishes a stream of events, each as it arrives.
-func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end bool) error {
+func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end bool, permit *permit) error {
 	for _, name := range []string{"Idempotency-Key", "If-Match", "If-None-Match"} {
 		if r.Header.Get(name) != "" {
 			return &RequestError{Problem: ProblemQuery, Field: name, Detail: "a stream is stored event by event as it arrives: " + name + " is for single events and batches"}
@@ -354,7 +366,7 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 	id := ""
 	body := bufio.NewReader(r.Body)
 	skipPreamble(body)
-	d := sse.NewDecoder(body, &sse.DecoderOptions{MaxEventSize: h.opt.Limits.EventSize})
+	d := sse.NewDecoder(body, &sse.DecoderOptions{MaxEventSize: h.limits.Load().EventSize})
 	for {
 		in, err := d.Next()
 		if err == io.EOF {
@@ -379,6 +391,9 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 		}
 		if strings.HasPrefix(ev.Type, "tidewire.") {
 			continue // another hub's control events are not ours to repeat
+		}
+		if permit.expired(time.Now()) {
+			return h.relayError(permit.expiry(), a.Count)
 		}
 		receipt, err := h.Publish(ctx, Publication{Events: []Event{ev}})
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -34,20 +33,34 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err := h.checkFilter(&f); err != nil {
 		return err
 	}
-	c, err := h.newCursor(r.Context(), f)
-	if errors.Is(err, ErrShutdown) && media == mediaSSE && !prefersStatus(r.Header) {
-		h.sendAway(w, r, err)
+	w.Header().Add("Vary", "Accept")
+	p, err := h.authorize(w, r, ActionSubscribe, req, media == mediaSSE && mayBeEventSource(r.Header))
+	if err != nil {
+		h.turnAway(w, r, err)
 		return nil
 	}
-	if err != nil {
+	taken := false
+	defer func() {
+		if !taken {
+			p.end()
+		}
+	}()
+	if err = p.maySubscribe(&f); err != nil {
 		return err
+	}
+	f.tidyPrivate()
+	c, err := h.newCursor(r.Context(), f)
+	if err != nil {
+		h.turnAway(w, r, err)
+		return nil
 	}
 	if len(f.Patterns) == 0 { // with them a gap may be told between pages that is none
 		c.page = firstPage / 4
 	}
-	w.Header().Add("Vary", "Accept")
-	if media == mediaSSE && !c.closed && h.engine.takeOver(w, r, c, beat) {
-		return nil
+	if media == mediaSSE && !c.closed {
+		if taken = h.engine.takeOver(w, r, c, beat, p); taken {
+			return nil
+		}
 	}
 	defer c.close()
 	c.slow = c.feed.slow
@@ -65,6 +78,7 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !errors.As(err, &gap) {
 		return err
 	}
+	defer h.serve(c, p).leave()
 	if media == mediaNDJSON {
 		h.streamJSON(w, r, c, first, gap)
 	} else {
@@ -72,20 +86,6 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	}
 	return nil
 }
-
-// sendAway answers a subscriber that cannot be served now: with 200, as any other status
-// would stop an EventSource for good. Programs can ask for the status instead.
-func (h *Hub) sendAway(w http.ResponseWriter, r *http.Request, why error) {
-	s, err := sse.Accept(w, r, &sse.SessionOptions{Retry: h.jitteredRetry(), Heartbeat: -1, WriteTimeout: h.opt.WriteTimeout})
-	if err != nil {
-		return // the client has gone
-	}
-	defer s.Close()
-	_ = s.Send(errorEvent(why))
-}
-
-// jitteredRetry keeps those who are sent away together from coming back together.
-func (h *Hub) jitteredRetry() time.Duration { return h.opt.Retry/2 + rand.N(h.opt.Retry) }
 
 // cutOff has a write to a subscriber fail when the hub gives up on it. stop must be
 // called before the handler returns.
@@ -177,11 +177,6 @@ func heartbeatOf(r *request) (heartbeat, error) {
 	return beatComment, nil
 }
 
-func prefersStatus(h http.Header) bool {
-	_, ok := preference(h, "status")
-	return ok
-}
-
 // preference returns a preference's value, and whether there is one (RFC 7240, section
 // 2): the first of that name counts.
 func preference(h http.Header, name string) (value string, ok bool) {
@@ -205,6 +200,7 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 		return
 	}
 	defer s.Close()
+	c.served.begun()
 	defer h.cutOff(w)()
 	idle := newIdleTimer(h.opt.PositionInterval)
 	defer idle.stop()
@@ -226,6 +222,7 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 			return
 		}
 		gap = nil
+		c.served.moved(c.after)
 		batch, err = c.next(s.Context(), idle.start())
 		switch {
 		case err == errIdle: // there may be a position to tell

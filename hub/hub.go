@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,7 @@ type Hub struct {
 	hot     *hotLog
 	engine  *engine
 	origins map[string]bool
+	limits  atomic.Pointer[RequestLimits]
 	routes  http.Handler
 
 	ctx      context.Context // ends when the hub gives up on everything
@@ -30,8 +32,9 @@ type Hub struct {
 	tail     sync.WaitGroup
 
 	mu      sync.Mutex
-	streams int           // subscriptions that are open
-	idle    chan struct{} // closed when there are none any more; nil unless waited for
+	streams int                  // subscriptions that are open
+	served  map[*served]struct{} // those that goroutines write to for requests
+	idle    chan struct{}        // closed when there are none any more; nil unless waited for
 }
 
 // New returns a hub over opts.Log. Shutdown ends it.
@@ -46,6 +49,7 @@ func New(opts *Options) (*Hub, error) {
 		hot:      newHotLog(&o, runtime.GOMAXPROCS(0), o.Log.Head()),
 		origins:  make(map[string]bool),
 		draining: make(chan struct{}),
+		served:   make(map[*served]struct{}),
 	}
 	if err := o.CheckOrigins(); err != nil {
 		return nil, fmt.Errorf("hub: %w", err)
@@ -56,6 +60,7 @@ func New(opts *Options) (*Hub, error) {
 	for _, origin := range o.AllowedOrigins {
 		h.origins[origin] = true
 	}
+	h.SetLimits(o.Limits)
 	h.engine = newEngine(h)
 	h.routes = h.newRoutes()
 	h.ctx, h.cancel = context.WithCancel(context.Background())

@@ -55,6 +55,10 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
+	if lines.write(nil) != nil {
+		return
+	}
+	c.served.begun()
 	epoch := h.log.Head().Epoch
 	defer h.cutOff(w)()
 	idle := newIdleTimer(h.opt.Heartbeat)
@@ -70,6 +74,7 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 		if lines.write(out) != nil {
 			return
 		}
+		c.served.moved(c.after)
 		out, gap = out[:0], nil
 
 		var err error

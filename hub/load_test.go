@@ -328,7 +328,7 @@ func TestLoad_SlowSubscriberCostsNothingAndLosesNothing(t *testing.T) {
 	}
 
 	// The stuck one is cut off by the time that a write may take; the others have gone.
-	eventually(t, "the stuck subscriber is cut off", func() bool { return h.Subscriptions() == 0 })
+	eventually(t, "the stuck subscriber is cut off", func() bool { return h.Streams() == 0 })
 	ids := readIDs(t, io.MultiReader(bytes.NewReader(first[:n]), stuck))
 	if len(ids) >= events {
 		t.Fatalf("got all %d events, so that nothing was stuck", len(ids))

@@ -394,7 +394,9 @@ func (tr *trial) filter() hub.Filter {
 	if tr.chance(25) {
 		f.Types = []string{tr.pick("message", "t")}
 	}
-	f.Private = tr.chance(30)
+	if tr.chance(30) {
+		f.Private = everyTopic
+	}
 	f.From = tr.start()
 	return f
 }
@@ -439,7 +441,11 @@ func (tr *trial) leave(p *pair) {
 	f := p.m.filter
 	f.From = hub.Start{LastEventID: p.last}
 	if tr.chance(10) {
-		f.Private = !f.Private
+		if f.Private == nil {
+			f.Private = everyTopic
+		} else {
+			f.Private = nil
+		}
 	}
 	tr.come(p.name, f)
 }

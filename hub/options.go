@@ -52,7 +52,10 @@ type Options struct {
 	// they get everything, later.
 	Slow SlowRules
 
-	// Limits bound what one request may bring.
+	// Authority says who may do what over HTTP. Default: anyone may do everything.
+	Authority Authority
+
+	// Limits bound what one request may bring. [Hub.SetLimits] changes them.
 	Limits RequestLimits
 
 	// AllowedOrigins are the origins of pages, such as "https://example.com", that may
@@ -82,14 +85,19 @@ func withDefaults(o Options) Options {
 	set(&o.Retry, DefaultRetry)
 	set(&o.WriteTimeout, DefaultWriteTimeout)
 	set(&o.HotBytes, DefaultHotBytes)
-	set(&o.Limits.EventSize, DefaultMaxEventSize)
-	set(&o.Limits.BatchEvents, DefaultMaxBatchEvents)
-	set(&o.Limits.BatchSize, DefaultMaxBatchSize)
-	set(&o.Limits.Topics, DefaultMaxTopics)
-	set(&o.Limits.IDSize, DefaultMaxIDSize)
-	set(&o.Limits.TypeSize, DefaultMaxTypeSize)
-	set(&o.Limits.HeaderSize, DefaultMaxHeaderSize)
 	return o
+}
+
+// SetLimits changes what one request may bring, for those that come from now on.
+func (h *Hub) SetLimits(l RequestLimits) {
+	set(&l.EventSize, DefaultMaxEventSize)
+	set(&l.BatchEvents, DefaultMaxBatchEvents)
+	set(&l.BatchSize, DefaultMaxBatchSize)
+	set(&l.Topics, DefaultMaxTopics)
+	set(&l.IDSize, DefaultMaxIDSize)
+	set(&l.TypeSize, DefaultMaxTypeSize)
+	set(&l.HeaderSize, DefaultMaxHeaderSize)
+	h.limits.Store(&l)
 }
 
 func set[T int | time.Duration](v *T, def T) {

@@ -80,20 +80,20 @@ func (h *Hub) group(ctx context.Context, p Publication) (*Group, error) {
 	if len(p.Events) == 0 && len(p.End) == 0 {
 		return nil, &RequestError{Problem: ProblemBody, Detail: "there is no event in it"}
 	}
-	if n := h.opt.Limits.BatchEvents; len(p.Events) > n {
+	if n := h.limits.Load().BatchEvents; len(p.Events) > n {
 		return nil, &RequestError{Problem: ProblemTooLarge, Detail: fmt.Sprintf("%d events at once are more than %d: send several batches", len(p.Events), n)}
 	}
 	if n := h.log.Limits().Group; n > 0 && len(p.Events) > n {
 		return nil, &RequestError{Problem: ProblemTooLarge, Detail: fmt.Sprintf("%d events at once are more than the log takes, %d: send several batches", len(p.Events), n)}
 	}
-	if err := h.checkLength("Idempotency-Key", p.IdempotencyKey, h.opt.Limits.IDSize); err != nil {
+	if err := h.checkLength("Idempotency-Key", p.IdempotencyKey, h.limits.Load().IDSize); err != nil {
 		return nil, err
 	}
 	if strings.ContainsRune(p.IdempotencyKey, 0) {
 		return nil, &RequestError{Problem: ProblemField, Field: "Idempotency-Key", Detail: "an idempotency key cannot have a NUL"}
 	}
 	g := &Group{ID: rand.Text(), Key: p.IdempotencyKey, Close: unique(p.End)}
-	if n := h.opt.Limits.Topics; len(g.Close) > n {
+	if n := h.limits.Load().Topics; len(g.Close) > n {
 		return nil, &RequestError{Problem: ProblemTooManyTopics, Field: "topic", Detail: fmt.Sprintf("%d topics are more than %d", len(g.Close), n)}
 	}
 	for _, topic := range g.Close {
@@ -135,7 +135,7 @@ func sum(g *Group) [32]byte {
 // checkEvent says what is wrong with an event, and clamps its retry.
 func (h *Hub) checkEvent(ev *Event) error {
 	ev.Topics = unique(ev.Topics)
-	l := &h.opt.Limits
+	l := h.limits.Load()
 	switch n := len(ev.Topics); {
 	case n == 0:
 		return &RequestError{Problem: ProblemTopic, Field: "topic", Detail: "the event has no topic: name one, as in /events/news or /events?topic=news"}

@@ -55,6 +55,7 @@ type shard struct {
 	flushes  int    // since others may have run
 	swept    int    // the slot up to which streams have been looked at
 	lastTick time.Time
+	expiries expiries
 	gens     uint32
 	stopped  bool
 }
@@ -188,6 +189,7 @@ func (s *shard) run() {
 			case <-s.bell:
 			case <-ticks:
 				s.sweep(period)
+				s.endExpired()
 			case <-s.hub.ctx.Done():
 				s.stop()
 			}
@@ -196,6 +198,7 @@ func (s *shard) run() {
 		select {
 		case <-tick.C:
 			s.sweep(period)
+			s.endExpired()
 		default:
 		}
 		s.turn()
@@ -330,6 +333,7 @@ func (s *shard) enter(st *stream) {
 			s.close(st)
 			return
 		}
+		s.expire(st)
 		s.flush(st)
 		select {
 		case <-s.hub.draining: // perhaps before there were shards
@@ -340,6 +344,7 @@ func (s *shard) enter(st *stream) {
 	if !taken {
 		_ = syscall.Close(int(st.fd))
 		s.hub.leave(st.feed)
+		st.permit.end()
 	}
 }
 
@@ -365,6 +370,7 @@ func (s *shard) close(st *stream) {
 	fs.count.Add(-1)
 	st.feed.shared.streams.Add(-1)
 	s.hub.leave(st.feed)
+	st.permit.end()
 }
 
 // wait notes that a socket takes no more, and has epoll tell when it does.

@@ -99,7 +99,7 @@ func TestSlow_IsDisconnectedWhereThatIsThePolicyAndLosesNothing(t *testing.T) {
 		Slow:         hub.SlowRules{{Pattern: "b"}, {Pattern: "**", Policy: hub.SlowDisconnect, Lag: 20}},
 		WriteTimeout: time.Second, // which is how long a goroutine may be stuck
 	})
-	got, events, cut := slowly(t, h, 100, func() bool { return h.Subscriptions() == 0 })
+	got, events, cut := slowly(t, h, 100, func() bool { return h.Streams() == 0 })
 	if !cut || len(got) > events/2 {
 		t.Fatalf("got %d events, cut: %v; want it cut long before", len(got), cut)
 	}

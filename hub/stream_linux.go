@@ -22,6 +22,7 @@ const (
 // shard uses it; its cursor, while pages are read, only the reader.
 type stream struct {
 	feed   *feed
+	permit *permit
 	cursor *cursor // while it catches up
 	rest   []byte  // to be written before anything else; may be shared
 	next   uint64  // the ordinal in the lane of the next event
@@ -36,6 +37,7 @@ type stream struct {
 	gen    uint32 // tells it from others that had its slot
 	state  streamState
 	beat   heartbeat
+	mute   bool // nothing has gone out yet
 	known  bool // the client has an id
 	even   bool // it has once had everything: what it asked for of history, too
 	full   bool // the socket takes no more
@@ -218,6 +220,10 @@ func (s *shard) flush(st *stream) {
 			return
 		}
 		st.wrote, st.since = s.now, s.now
+		if st.mute {
+			st.mute = false
+			st.permit.begun()
+		}
 		if n < total {
 			s.wroteSome(st, c, n)
 			s.wait(st)

@@ -87,7 +87,7 @@ func TestCut_IsWhatTheLaneHas(t *testing.T) {
 func TestStream_GoesOnWhereverAWriteStops(t *testing.T) {
 	h := newTestHot(1 << 20)
 	f := h.follow(Filter{Topics: []string{"a"}})
-	other := h.follow(Filter{Topics: []string{"b"}, Private: true})
+	other := h.follow(Filter{Topics: []string{"b"}, Private: all})
 	all := records(1, "a", "a,b", "b", "a", "b", "a,b", "a")
 	all[3].Event.Data = strings.Repeat("y", blockSize/4) // in a block of its own
 	h.add("epoch0", all)
@@ -134,7 +134,7 @@ func TestStream_HasTheWholeWriteTimeoutFromWhenItIsStuck(t *testing.T) {
 	}
 	defer s.release()
 	f := h.hot.follow(Filter{Topics: []string{"a"}})
-	st := &stream{feed: f, state: live, fd: int32(fds[0])}
+	st := &stream{feed: f, permit: &permit{hub: h, grant: everything}, state: live, fd: int32(fds[0])}
 	s.slots, s.streams = []*stream{st}, 1
 	f.shared.shards[0].streams = []*stream{st}
 	if err := s.poller.add(st); err != nil {

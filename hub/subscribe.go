@@ -18,8 +18,9 @@ type Filter struct {
 	// Types keeps only events of these types. Default: all.
 	Types []string
 
-	// Private lets private events come too.
-	Private bool
+	// Private are patterns of the topics whose private events come too; "**" is all.
+	// Default: none.
+	Private []string
 
 	// From is where to begin. The zero Start is now.
 	From Start
@@ -132,8 +133,8 @@ func (h *Hub) checkFilter(f *Filter) error {
 	switch {
 	case n == 0:
 		return &RequestError{Problem: ProblemTopic, Field: "topic", Detail: "name a topic, as in /events/news or /events?topic=news, or a pattern, as in /events?pattern=news/*"}
-	case n > h.opt.Limits.Topics:
-		return &RequestError{Problem: ProblemTooManyTopics, Field: "topic", Detail: fmt.Sprintf("%d topics and patterns are more than %d", n, h.opt.Limits.Topics)}
+	case n > h.limits.Load().Topics:
+		return &RequestError{Problem: ProblemTooManyTopics, Field: "topic", Detail: fmt.Sprintf("%d topics and patterns are more than %d", n, h.limits.Load().Topics)}
 	}
 	for _, t := range f.Topics {
 		if err := CheckTopic(t); err != nil {
@@ -145,6 +146,12 @@ func (h *Hub) checkFilter(f *Filter) error {
 			return &RequestError{Problem: ProblemTopic, Field: "pattern", Detail: err.Error()}
 		}
 	}
+	for _, p := range f.Private {
+		if err := CheckPattern(p); err != nil {
+			return &RequestError{Problem: ProblemTopic, Field: "private", Detail: err.Error()}
+		}
+	}
+	f.tidyPrivate()
 	if f.From.Last < 0 {
 		return &RequestError{Problem: ProblemQuery, Field: "last", Detail: "last must be 1 or more"}
 	}
@@ -174,7 +181,7 @@ func (f *Filter) selectsName(topic string) bool {
 
 // selectsEvent tells whether an event is wanted whose topics are.
 func (f *Filter) selectsEvent(ev *Event) bool {
-	if ev.Private && !f.Private {
+	if ev.Private && !f.selectsPrivate(ev.Topics) {
 		return false
 	}
 	if len(f.Types) == 0 {

@@ -17,6 +17,9 @@ import (
 // A clock stands still until it is set.
 type clock struct{ now time.Time }
 
+// everyTopic has private events come too, whatever their topic.
+var everyTopic = []string{"**"}
+
 func (c *clock) time() time.Time { return c.now }
 
 // noon is when the tests begin.
@@ -70,7 +73,7 @@ func TestSubscribe_BeginsWhereItIsTold(t *testing.T) {
 		{"more than there are", hub.Filter{Topics: []string{"b"}, From: hub.Start{Last: 99}}, "2, 3"},
 		{"the newest one of a type", hub.Filter{Topics: []string{"a", "b"}, Types: []string{"t"}, From: hub.Start{Last: 1}}, "5"},
 		{"the newest two of a type that is far back", hub.Filter{Patterns: []string{"**"}, Types: []string{"t"}, From: hub.Start{Last: 2}}, "2, 5"},
-		{"the newest four, with private ones", hub.Filter{Topics: []string{"a"}, Private: true, From: hub.Start{Last: 4}}, "3, 4, 5, 8"},
+		{"the newest four, with private ones", hub.Filter{Topics: []string{"a"}, Private: everyTopic, From: hub.Start{Last: 4}}, "3, 4, 5, 8"},
 		{"the newest one of a pattern", hub.Filter{Patterns: []string{"news/*"}, From: hub.Start{Last: 1}}, "6"},
 
 		{"a pattern of one segment", hub.Filter{Patterns: []string{"*"}, From: hub.Start{Earliest: true}}, "1, 2, 3, 5, 8"},
@@ -83,7 +86,7 @@ func TestSubscribe_BeginsWhereItIsTold(t *testing.T) {
 		{"a type", hub.Filter{Topics: []string{"a", "b"}, Types: []string{"t"}, From: hub.Start{Earliest: true}}, "2, 5"},
 		{"the default type by its name", hub.Filter{Topics: []string{"a", "b"}, Types: []string{"message"}, From: hub.Start{Earliest: true}}, "1, 3, 8"},
 		{"several types", hub.Filter{Topics: []string{"a", "b"}, Types: []string{"u", "message", "t"}, From: hub.Start{Earliest: true}}, "1, 2, 3, 5, 8"},
-		{"private ones with a grant", hub.Filter{Topics: []string{"a"}, Private: true, From: hub.Start{Earliest: true}}, "1, 3, 4, 5, 8"},
+		{"private ones with a grant", hub.Filter{Topics: []string{"a"}, Private: everyTopic, From: hub.Start{Earliest: true}}, "1, 3, 4, 5, 8"},
 	}
 	kinds := []struct {
 		name     string
@@ -141,7 +144,7 @@ func wanted(f hub.Filter, ev hub.Event) bool {
 	if typ == "" {
 		typ = "message"
 	}
-	if ev.Private && !f.Private || len(f.Types) > 0 && !slices.Contains(f.Types, typ) {
+	if ev.Private && len(f.Private) == 0 || len(f.Types) > 0 && !slices.Contains(f.Types, typ) {
 		return false
 	}
 	return slices.ContainsFunc(ev.Topics, func(topic string) bool { return wantedTopic(f, topic) })
@@ -176,7 +179,7 @@ func TestSubscribe_TellsEverythingOfAnEvent(t *testing.T) {
 			{Topics: []string{"a"}},
 		}
 		publish(t, h, in...)
-		steps := read(t, h, hub.Filter{Topics: []string{"b", "a"}, Private: true, From: hub.Start{Earliest: true}}).all()
+		steps := read(t, h, hub.Filter{Topics: []string{"b", "a"}, Private: everyTopic, From: hub.Start{Earliest: true}}).all()
 		if len(steps) != 2 {
 			t.Fatalf("got %v, want 2 events", steps)
 		}

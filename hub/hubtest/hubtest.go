@@ -57,6 +57,10 @@ type Harness struct {
 	// rows, messages, blocks; whatever would grow if history were scanned.
 	Operations func(l hub.Log) int64
 
+	// SetRetention has other bounds hold than those of the Config, until l is closed.
+	// maxBytes is of all events together, 0 for any.
+	SetRetention func(l hub.Log, rules hub.RetentionRules, maxBytes int64) error
+
 	// NoClock says that the Log has its time from elsewhere than Config.Now.
 	NoClock bool
 
@@ -212,6 +216,17 @@ var statements = []statement{
 		{"Close ends Tails", closeEndsTails},
 		{"Close ends Appends", closeEndsAppends},
 		{"nothing works after Close", nothingWorksAfterClose},
+	}},
+	{"18 retention can change", []check{
+		{"a narrower count trims", narrowerCountTrims},
+		{"fewer bytes trim", narrowerBytesTrim},
+		{"a shorter age trims", narrowerAgeTrims},
+		{"fewer bytes of all together trim", narrowerTotalTrims},
+		{"other rules keep from then on", otherRulesKeepFromThenOn},
+		{"another age keeps from then on", ageKeepsFromThenOn},
+		{"what cannot be is refused", wrongRetentionIsRefused},
+		{"while others append and read", retentionChangesUnderLoad},
+		{"until the Log is closed", retentionEndsWithTheLog},
 	}},
 }
 
