@@ -289,7 +289,7 @@ func TestAuthority_IsToldWhatIsAsked(t *testing.T) {
 // kinds are the representations of a stream.
 var kinds = map[string][]string{
 	"event stream": {"Accept: text/event-stream"},
-	"JSON lines":                 {"Accept: application/x-ndjson"},
+	"JSON lines":   {"Accept: application/x-ndjson"},
 }
 
 func TestAuthority_AStreamEndsWithItsGrant(t *testing.T) {

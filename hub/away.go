@@ -46,6 +46,7 @@ func (e *RequestError) passes() bool {
 
 // sendAway answers with a stream that ends at once, and says why.
 func (h *Hub) sendAway(w http.ResponseWriter, r *http.Request, e *RequestError) {
+	w.Header().Del("Set-Cookie") // it would be for what is granted
 	s, err := sse.Accept(w, r, &sse.SessionOptions{Retry: h.retryAfter(e), Heartbeat: -1, WriteTimeout: h.opt.WriteTimeout})
 	if err != nil {
 		return // the client has gone

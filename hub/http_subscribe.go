@@ -71,6 +71,7 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err == errEnded {
 		// Nothing more will come, and by the standard this stops an EventSource.
 		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Del("Set-Cookie")
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}

@@ -162,6 +162,7 @@ func Fail(w http.ResponseWriter, err error) {
 	h.Set("Content-Type", problemContentType)
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Length")
+	h.Del("Set-Cookie") // it would be for what is granted
 	switch {
 	case e.RetryAfter > 0:
 		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))

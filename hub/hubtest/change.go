@@ -13,7 +13,14 @@ import (
 )
 
 // many is more than what a Log should remove in one go.
-const many = 3500
+const many = 2500
+
+// changing opens a Log whose retention the harness can change.
+func (t *run) changing(c Config) *probe {
+	t.Helper()
+	t.need(t.h.SetRetention != nil, "SetRetention")
+	return t.open(c)
+}
 
 // fill appends many small events to a topic, and returns their sequences.
 func (p *probe) fill(topic string) (all []uint64) {
@@ -31,7 +38,6 @@ func (p *probe) fill(topic string) (all []uint64) {
 
 func (p *probe) setRetention(maxBytes int64, rules ...hub.RetentionRule) {
 	p.t.Helper()
-	p.t.need(p.t.h.SetRetention != nil, "SetRetention")
 	p.t.must(p.t.h.SetRetention(p.Log, rules, maxBytes))
 }
 
@@ -60,8 +66,8 @@ func (p *probe) isTrimmed(topic string, all []uint64, n int) {
 }
 
 func narrowerCountTrims(t *run) {
-	l := t.open(Config{Retention: hub.RetentionRules{{Pattern: "a", Retention: hub.Retention{Count: many}}}})
-	a, b := l.fill("a"), l.fill("b")
+	l := t.changing(Config{Retention: hub.RetentionRules{{Pattern: "a", Retention: hub.Retention{Count: many}}}})
+	a, b := l.fill("a"), l.put(group("b", make([]string, 12)...)).Sequences
 	shared := l.post("shared", "a", "b")
 	l.setRetention(0, hub.RetentionRule{Pattern: "a", Retention: hub.Retention{Count: 10}})
 	l.isTrimmed("a", append(a, shared), 10)
@@ -69,7 +75,7 @@ func narrowerCountTrims(t *run) {
 }
 
 func narrowerBytesTrim(t *run) {
-	l := t.open(Config{})
+	l := t.changing(Config{})
 	a := l.fill("a")
 	// The last ones have a topic of one byte, and four of data.
 	l.setRetention(0, hub.RetentionRule{Pattern: "*", Retention: hub.Retention{Bytes: 104}})
@@ -78,7 +84,7 @@ func narrowerBytesTrim(t *run) {
 
 func narrowerAgeTrims(t *run) {
 	clock := t.clock()
-	l := t.open(Config{Now: clock.Now, Retention: hub.RetentionRules{{Pattern: "a", Retention: hub.Retention{Age: time.Hour}}}})
+	l := t.changing(Config{Now: clock.Now, Retention: hub.RetentionRules{{Pattern: "a", Retention: hub.Retention{Age: time.Hour}}}})
 	a := l.fill("a")
 	clock.step(10 * time.Minute)
 	a = append(a, l.add("a", "young", "younger"))
@@ -88,7 +94,7 @@ func narrowerAgeTrims(t *run) {
 }
 
 func narrowerTotalTrims(t *run) {
-	l := t.open(Config{})
+	l := t.changing(Config{})
 	a := l.fill("a")
 	b := l.add("b", "1234") // five bytes, as the last ones of a
 	l.setRetention(5 * 21)
@@ -103,7 +109,7 @@ func narrowerTotalTrims(t *run) {
 }
 
 func otherRulesKeepFromThenOn(t *run) {
-	l := t.open(Config{Retention: hub.RetentionRules{{Pattern: "a/**", Retention: hub.Retention{Count: 2}}}})
+	l := t.changing(Config{Retention: hub.RetentionRules{{Pattern: "a/**", Retention: hub.Retention{Count: 2}}}})
 	a := l.put(group("a/b", "1", "2", "3", "4")).Sequences
 	l.kept("a/b", a[1], a[2:]...)
 	l.setRetention(0, hub.RetentionRule{Pattern: "a/*", Retention: hub.Retention{Count: 4}}, hub.RetentionRule{Pattern: "**", Retention: hub.Retention{Count: 1}})
@@ -125,7 +131,7 @@ func otherRulesKeepFromThenOn(t *run) {
 func ageKeepsFromThenOn(t *run) {
 	clock := t.clock()
 	old := hub.RetentionRule{Pattern: "a", Retention: hub.Retention{Age: time.Minute}}
-	l := t.open(Config{Now: clock.Now, Retention: hub.RetentionRules{old}})
+	l := t.changing(Config{Now: clock.Now, Retention: hub.RetentionRules{old}})
 	a := []uint64{l.add("a", "1")}
 	l.setRetention(0)
 	clock.step(time.Hour)
@@ -141,8 +147,7 @@ func ageKeepsFromThenOn(t *run) {
 }
 
 func wrongRetentionIsRefused(t *run) {
-	l := t.open(Config{Retention: hub.RetentionRules{{Pattern: "a", Retention: hub.Retention{Count: 2}}}})
-	t.need(t.h.SetRetention != nil, "SetRetention")
+	l := t.changing(Config{Retention: hub.RetentionRules{{Pattern: "a", Retention: hub.Retention{Count: 2}}}})
 	for _, wrong := range []struct {
 		rule hub.RetentionRule
 		max  int64
@@ -169,12 +174,14 @@ func wrongRetentionIsRefused(t *run) {
 // retentionChangesUnderLoad sets one retention after another while others append and read.
 func retentionChangesUnderLoad(t *run) {
 	const topics, numbers, changes = 3, 3000, 60
-	t.need(t.h.SetRetention != nil, "SetRetention")
-	l := t.open(Config{})
-	tail := l.tail(0)
+	l := t.changing(Config{})
+	var all [topics][]uint64
 	name := func(i int) string { return fmt.Sprint("t", i) }
 	c := t.crew()
-	c.add(topics, func(ctx context.Context, i int) error { return countUp(ctx, l.Log, name(i), numbers) })
+	c.add(topics, func(ctx context.Context, i int) (err error) {
+		all[i], err = countUp(ctx, l.Log, name(i), numbers)
+		return err
+	})
 	c.add(topics, func(ctx context.Context, i int) error { return followCount(ctx, l.Log, name(i), numbers) })
 	c.add(1, func(ctx context.Context, _ int) error {
 		for n := range changes {
@@ -191,41 +198,36 @@ func retentionChangesUnderLoad(t *run) {
 	})
 	c.wait()
 
-	l.setRetention(0, hub.RetentionRule{Pattern: "*", Retention: hub.Retention{Count: 5}})
-	records := events(tail.until(l.add("t0", strconv.Itoa(numbers))))
-	if len(records) != topics*numbers+1 {
-		t.Errorf("tail yields %d events, want %d", len(records), topics*numbers+1)
-	}
 	for i := range topics {
-		var all []uint64
-		for _, r := range records {
-			if r.Topics[0] == name(i) {
-				all = append(all, r.Seq)
-			}
-		}
-		l.isTrimmed(name(i), all, 5)
+		all[i] = append(all[i], l.put(group(name(i), make([]string, 6)...)).Sequences...)
+	}
+	l.setRetention(0, hub.RetentionRule{Pattern: "*", Retention: hub.Retention{Count: 5}})
+	for i := range topics {
+		l.isTrimmed(name(i), all[i], 5)
 	}
 }
 
-// countUp appends the numbers up to n.
-func countUp(ctx context.Context, l hub.Log, topic string, n int) error {
+// countUp appends the numbers up to n, and returns their sequences.
+func countUp(ctx context.Context, l hub.Log, topic string, n int) (all []uint64, err error) {
 	const most = 20
 	for i := 0; i < n; {
 		g := group(topic)
 		for ; i < n && len(g.Events) < 1+i%most; i++ {
 			g.Events = append(g.Events, hub.Event{Topics: []string{topic}, Data: strconv.Itoa(i)})
 		}
-		if _, err := l.Append(ctx, g); err != nil {
-			return fmt.Errorf("append: %w", err)
+		r, err := l.Append(ctx, g)
+		if err != nil {
+			return nil, fmt.Errorf("append: %w", err)
 		}
+		all = append(all, r.Sequences...)
 	}
-	return nil
+	return all, nil
 }
 
 // followCount reads the numbers up to n, and is told of each that is left out.
 func followCount(ctx context.Context, l hub.Log, topic string, n int) error {
 	q := hub.Query{Topics: []string{topic}, Limit: 100}
-	for next := 0; next < n; runtime.Gosched() {
+	for next := 0; next < n && ctx.Err() == nil; runtime.Gosched() {
 		page, err := readPage(ctx, l, q)
 		if err != nil {
 			return err
@@ -245,30 +247,27 @@ func followCount(ctx context.Context, l hub.Log, topic string, n int) error {
 	return nil
 }
 
-// retentionEndsWithTheLog sets a narrower retention, and opens the Log again while it is
-// being trimmed.
+// retentionEndsWithTheLog opens a Log again while it trims.
 func retentionEndsWithTheLog(t *run) {
 	t.need(t.h.Reopen != nil, "Reopen")
 	narrow := hub.RetentionRule{Pattern: "a", Retention: hub.Retention{Count: 10}}
+	l := t.changing(Config{Retention: hub.RetentionRules{{Pattern: "b", Retention: hub.Retention{Count: 1}}}})
+	a := l.fill("a")
+	l.setRetention(0, narrow)
+	l = t.reopen(l, false)
+	got := sequences(l.all(hub.Query{Topics: []string{"a"}}))
+	if len(got) < 10 || !slices.Equal(got, a[len(a)-len(got):]) {
+		t.Fatalf("got %d events, want the last of %d, and 10 at least", len(got), len(a))
+	}
+	b := l.put(group("b", "1", "2")).Sequences // by the rules that it was opened with
+	l.kept("b", b[0], b[1])
+	a = append(a, l.add("a", "one"), l.add("a", "two"))
+	if n := l.info("a").Count; n != int64(len(got)+2) {
+		t.Fatalf("got %d events by the rules that it was opened with, want %d", n, len(got)+2)
+	}
+	l.setRetention(0, narrow)
+	l.isTrimmed("a", a, 10)
 	for _, crash := range []bool{false, true} {
-		l := t.open(Config{Retention: hub.RetentionRules{{Pattern: "b", Retention: hub.Retention{Count: 1}}}})
-		a := l.fill("a")
-		l.setRetention(0, narrow)
-		l = t.reopen(l, crash)
-		got := l.all(hub.Query{Topics: []string{"a"}})
-		if want := a[len(a)-len(got):]; len(got) < 10 || !slices.Equal(sequences(got), want) {
-			t.Fatalf("crash %v: got %d events, want the last of %d, and 10 at least", crash, len(got), len(a))
-		}
-		before := l.info("a").Count
-		b := l.put(group("b", "1", "2")).Sequences // by the rules that it was opened with
-		l.kept("b", b[0], b[1])
-		a = append(a, l.add("a", "one"), l.add("a", "two"))
-		if n := l.info("a").Count; n != before+2 {
-			t.Fatalf("crash %v: got %d events by the rules that it was opened with, want %d", crash, n, before+2)
-		}
-
-		l.setRetention(0, narrow)
-		l.isTrimmed("a", a, 10)
 		l = t.reopen(l, crash)
 		l.isTrimmed("a", a, 10)
 	}

@@ -122,6 +122,9 @@ func newHarness(mistake bug, bend func(*bent)) hubtest.Harness {
 				m.more = make(chan struct{})
 			}
 		},
+		SetRetention: func(l hub.Log, rules hub.RetentionRules, maxBytes int64) error {
+			return unbend(l).setRetention(rules, maxBytes)
+		},
 		// As if each look-up took one step.
 		Operations: func(l hub.Log) int64 {
 			m := unbend(l)

@@ -37,6 +37,8 @@ const (
 	timeFalls
 	ageOfOwnTopic
 	forgetReopens
+	trimsNothing
+	retentionOutlivesEnd
 )
 
 // A model is the plainest correct Log: one mutex, slices, and linear scans. Several
@@ -55,6 +57,8 @@ type store struct {
 	config  hubtest.Config
 
 	mu     sync.Mutex
+	rules  hub.RetentionRules // while it is open
+	most   int64              // bytes of all events; 0: any
 	state  *state
 	more   chan struct{} // closed and replaced when the order grows, or a handle closes
 	fault  hubtest.Fault
@@ -105,7 +109,7 @@ func newStore(c hubtest.Config, b bug) *store {
 	if c.Limits == (hub.Limits{}) {
 		c.Limits = hub.Limits{Group: 1000, Bytes: 1 << 20}
 	}
-	return &store{bug: b, config: c, more: make(chan struct{}), state: &state{
+	return &store{bug: b, config: c, rules: c.Retention, more: make(chan struct{}), state: &state{
 		epoch: rand.Text(), topics: make(map[string]topic), ids: make(map[string]uint64),
 	}}
 }
@@ -272,7 +276,7 @@ func (s *store) scope(g *hub.Group) string {
 // retain applies the rules to all topics.
 func (s *store) retain(g *hub.Group, now time.Time) {
 	for name := range s.state.topics {
-		rule := s.config.Retention.For(name)
+		rule := s.rules.For(name)
 		if rule == (hub.Retention{}) {
 			continue
 		}
@@ -288,9 +292,49 @@ func (s *store) retain(g *hub.Group, now time.Time) {
 				rule.Age > 0 && now.Sub(kept[0].Time) > rule.Age
 		}, s.bug == trimmedEverywhere)
 	}
+	for s.tooLarge() {
+		i := slices.IndexFunc(s.state.rows, func(r row) bool { return len(r.under) > 0 })
+		oldest := s.state.rows[i]
+		for _, name := range oldest.under {
+			s.remove(name, func(kept []row) bool { return kept[0].Seq == oldest.Seq }, false)
+		}
+	}
 	if st := s.state; s.bug == sequenceFromKept && !slices.ContainsFunc(st.rows, func(r row) bool { return r.Kind == hub.KindEvent }) {
 		st.seq = 0
 	}
+}
+
+func (s *store) tooLarge() bool {
+	size, n := int64(0), 0
+	for _, r := range s.state.rows {
+		if len(r.under) > 0 {
+			size += int64(r.Event.Size())
+			n++
+		}
+	}
+	return s.most > 0 && size > s.most && n > 1
+}
+
+// setRetention has other bounds hold.
+func (m *model) setRetention(rules hub.RetentionRules, maxBytes int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return hub.ErrUnavailable
+	}
+	for _, r := range rules {
+		if err := hub.CheckPattern(r.Pattern); err != nil {
+			return err
+		}
+		if min(r.Count, r.Bytes, int64(r.Age), maxBytes) < 0 {
+			return errors.New("negative")
+		}
+	}
+	m.rules, m.most = rules, maxBytes
+	if m.bug != trimsNothing {
+		m.retain(&hub.Group{}, m.config.Now())
+	}
+	return nil
 }
 
 // remove removes a topic's oldest events while there is an excess.
@@ -517,6 +561,9 @@ func (m *model) reopen() *model {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.down, m.fault = false, 0
+	if m.bug != retentionOutlivesEnd {
+		m.rules, m.most = m.config.Retention, 0
+	}
 	if m.saved != nil {
 		m.state, m.saved = m.saved, nil
 	}

@@ -68,7 +68,7 @@ func find(t *testing.T, name string) string {
 	return ""
 }
 
-var mutants = slices.Concat(readingMutants, joiningMutants, appendingMutants, storeMutants, retentionMutants, placeMutants, tailMutants)
+var mutants = slices.Concat(readingMutants, joiningMutants, appendingMutants, storeMutants, retentionMutants, changeMutants, placeMutants, tailMutants)
 
 // eachRecord bends Read and Tail: change gets a record and returns what is shown, or
 // false to leave it out.
