@@ -30,6 +30,10 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	q, err := parsePoll(req)
+	if err != nil {
+		return err
+	}
 	if err := h.checkFilter(&f); err != nil {
 		return err
 	}
@@ -53,6 +57,11 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		h.turnAway(w, r, err)
 		return nil
+	}
+	if media == mediaJSON {
+		defer c.close()
+		defer h.serve(c, p).leave()
+		return h.servePoll(w, r, c, q)
 	}
 	if len(f.Patterns) == 0 { // with them a gap may be told between pages that is none
 		c.page = firstPage / 4
@@ -300,6 +309,7 @@ type media int
 const (
 	mediaSSE media = iota
 	mediaNDJSON
+	mediaJSON // a poll
 )
 
 // negotiate chooses a representation (RFC 9110, section 12.5.1): the one that is asked
@@ -308,14 +318,17 @@ func negotiate(accept []string) (media, error) {
 	if len(accept) == 0 {
 		return mediaSSE, nil
 	}
-	sse, ndjson := quality(accept, "text", "event-stream"), quality(accept, "application", "x-ndjson")
-	switch {
-	case sse == 0 && ndjson == 0:
-		return 0, &RequestError{Problem: ProblemNotAcceptable, Field: "Accept", Detail: "a subscription can be text/event-stream or application/x-ndjson"}
-	case ndjson > sse:
-		return mediaNDJSON, nil
+	best, most := mediaSSE, 0.0
+	for m, typ := range [...]string{mediaSSE: "text/event-stream", mediaNDJSON: "application/x-ndjson", mediaJSON: "application/json"} {
+		major, minor, _ := strings.Cut(typ, "/")
+		if q := quality(accept, major, minor); q > most {
+			best, most = media(m), q
+		}
 	}
-	return mediaSSE, nil
+	if most == 0 {
+		return 0, &RequestError{Problem: ProblemNotAcceptable, Field: "Accept", Detail: "a subscription can be text/event-stream, application/x-ndjson, or for a poll application/json"}
+	}
+	return best, nil
 }
 
 // quality returns how much a type is asked for: what the range says that fits it best.

@@ -437,6 +437,7 @@ func TestHTTP_Accept(t *testing.T) {
 	const (
 		stream = "text/event-stream"
 		lines  = "application/x-ndjson"
+		poll   = "application/json"
 		none   = "application/problem+json"
 	)
 	tests := []struct {
@@ -465,7 +466,10 @@ func TestHTTP_Accept(t *testing.T) {
 		{"nothing that there is", []string{"image/png, text/html"}, none},
 		{"a stream not at all", []string{"text/event-stream;q=0"}, none},
 		{"nothing at all", []string{"*/*;q=0"}, none},
-		{"neither", []string{"text/event-stream;q=0, application/x-ndjson;q=0.0, */*"}, none},
+		{"a poll", []string{"application/json"}, poll},
+		{"any but a stream and lines", []string{"text/event-stream;q=0, application/x-ndjson;q=0.0, */*"}, poll},
+		{"a stream or a poll", []string{"application/json, text/event-stream"}, stream},
+		{"none", []string{"text/event-stream;q=0, application/x-ndjson;q=0.0, application/json;q=0, */*"}, none},
 	}
 	s := serve(t, newHub(t, hub.Options{}))
 	for _, tt := range tests {
