@@ -173,24 +173,29 @@ func wrongRetentionIsRefused(t *run) {
 
 // retentionChangesUnderLoad sets one retention after another while others append and read.
 func retentionChangesUnderLoad(t *run) {
-	const topics, numbers, changes = 3, 3000, 60
+	const topics, numbers, changes = 3, 1500, 60
 	l := t.changing(Config{})
 	var all [topics][]uint64
+	var done [topics]chan struct{} // there is no more
+	for i := range done {
+		done[i] = make(chan struct{})
+	}
 	name := func(i int) string { return fmt.Sprint("t", i) }
 	c := t.crew()
 	c.add(topics, func(ctx context.Context, i int) (err error) {
+		defer close(done[i])
 		all[i], err = countUp(ctx, l.Log, name(i), numbers)
 		return err
 	})
-	c.add(topics, func(ctx context.Context, i int) error { return followCount(ctx, l.Log, name(i), numbers) })
+	c.add(topics, func(ctx context.Context, i int) error { return followCount(ctx, l.Log, name(i), done[i]) })
 	c.add(1, func(ctx context.Context, _ int) error {
 		for n := range changes {
 			// Each some way into the order.
 			for l.Head().Seq < uint64(n*topics*numbers/changes) && ctx.Err() == nil {
 				runtime.Gosched()
 			}
-			rules := hub.RetentionRules{{Pattern: name(n % topics), Retention: hub.Retention{Count: int64(1 + n%7*300)}}}
-			if err := t.h.SetRetention(l.Log, rules, int64(n%5)*20_000); err != nil {
+			rules := hub.RetentionRules{{Pattern: name(n % topics), Retention: hub.Retention{Count: int64(1 + n%7*150)}}}
+			if err := t.h.SetRetention(l.Log, rules, int64(n%5)*5000); err != nil {
 				return fmt.Errorf("set retention: %w", err)
 			}
 		}
@@ -224,27 +229,40 @@ func countUp(ctx context.Context, l hub.Log, topic string, n int) (all []uint64,
 	return all, nil
 }
 
-// followCount reads the numbers up to n, and is told of each that is left out.
-func followCount(ctx context.Context, l hub.Log, topic string, n int) error {
+// followCount reads numbers until there are no more, and is told where some are left out.
+func followCount(ctx context.Context, l hub.Log, topic string, done <-chan struct{}) error {
 	q := hub.Query{Topics: []string{topic}, Limit: 100}
-	for next := 0; next < n && ctx.Err() == nil; runtime.Gosched() {
-		page, err := readPage(ctx, l, q)
-		if err != nil {
-			return err
+	for next, gap := 0, false; ctx.Err() == nil; {
+		over := false
+		select {
+		case <-done:
+			over = true
+		default:
 		}
-		for i, r := range page.Records {
-			got, err := strconv.Atoi(r.Event.Data)
+		for head := l.Head().Seq; q.After < head; {
+			page, err := readPage(ctx, l, q)
 			if err != nil {
 				return err
 			}
-			if got != next && (got < next || i > 0 || !page.Gap) {
-				return fmt.Errorf("read %+v: got %s as number %d of the page with gap %v, want %d", q, r.Event.Data, i, page.Gap, next)
+			gap = gap || page.Gap
+			for _, r := range page.Records {
+				got, err := strconv.Atoi(r.Event.Data)
+				if err != nil {
+					return err
+				}
+				if got < next || got > next && !gap {
+					return fmt.Errorf("read %+v: got %d, with gap %v, want %d", q, got, gap, next)
+				}
+				next, gap = got+1, false
 			}
-			next = got + 1
+			q.After = page.Through
 		}
-		q.After = page.Through
+		if over {
+			return nil
+		}
+		runtime.Gosched()
 	}
-	return nil
+	return ctx.Err()
 }
 
 // retentionEndsWithTheLog opens a Log again while it trims.

@@ -292,11 +292,9 @@ func (s *store) retain(g *hub.Group, now time.Time) {
 				rule.Age > 0 && now.Sub(kept[0].Time) > rule.Age
 		}, s.bug == trimmedEverywhere)
 	}
-	for s.tooLarge() {
-		i := slices.IndexFunc(s.state.rows, func(r row) bool { return len(r.under) > 0 })
-		oldest := s.state.rows[i]
-		for _, name := range oldest.under {
-			s.remove(name, func(kept []row) bool { return kept[0].Seq == oldest.Seq }, false)
+	if gone := s.tooMany(); gone > 0 {
+		for name := range s.state.topics {
+			s.remove(name, func(kept []row) bool { return kept[0].Seq <= gone }, false)
 		}
 	}
 	if st := s.state; s.bug == sequenceFromKept && !slices.ContainsFunc(st.rows, func(r row) bool { return r.Kind == hub.KindEvent }) {
@@ -304,7 +302,8 @@ func (s *store) retain(g *hub.Group, now time.Time) {
 	}
 }
 
-func (s *store) tooLarge() bool {
+// tooMany returns the sequence of the newest event that must go for all to be small enough.
+func (s *store) tooMany() (gone uint64) {
 	size, n := int64(0), 0
 	for _, r := range s.state.rows {
 		if len(r.under) > 0 {
@@ -312,7 +311,17 @@ func (s *store) tooLarge() bool {
 			n++
 		}
 	}
-	return s.most > 0 && size > s.most && n > 1
+	for _, r := range s.state.rows {
+		if s.most == 0 || size <= s.most || n == 1 {
+			break
+		}
+		if len(r.under) > 0 {
+			size -= int64(r.Event.Size())
+			n--
+			gone = r.Seq
+		}
+	}
+	return gone
 }
 
 // setRetention has other bounds hold.

@@ -71,6 +71,8 @@ func (c *committer) run() {
 			c.serve(requests)
 		case <-timer.C:
 			c.tend()
+		case <-c.retained:
+			c.retain()
 		case <-ticks:
 			c.save()
 		}
@@ -86,12 +88,20 @@ func (c *committer) serve(requests []*request) {
 		}
 		return
 	}
+	c.retain()
 	r, now := c.begin()
 	for _, req := range requests {
 		a := &req.result
 		a.receipt, a.err = r.Apply(tables.Record{Seq: r.Next(), Time: now, Group: req.group})
 	}
 	c.send(r, requests)
+}
+
+// retain has retention be as it was set last.
+func (c *committer) retain() {
+	if r := c.retention.Swap(nil); r != nil {
+		c.store.tables.Retain(r)
+	}
 }
 
 // begin begins a round, at a time that is not before that of the last one.

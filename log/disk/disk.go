@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/log/internal/tailwindow"
+	"github.com/tidewire/tidewire/log/tables"
 )
 
 // Log is a [hub.Log] in a directory.
@@ -22,6 +23,9 @@ type Log struct {
 	readers chan struct{} // has an element for each read under way
 	queue   queue
 	commits sync.WaitGroup
+
+	retention atomic.Pointer[tables.Retention] // for the next round to take up; nil: as before
+	retained  chan struct{}                    // of one element: there is one
 
 	background sync.WaitGroup  // beside the committer
 	stopping   context.Context // of that
@@ -58,6 +62,8 @@ func open(dir string, opts *Options, fs vfs.FS) (*Log, error) {
 		readers: make(chan struct{}, o.Readers),
 		queue:   newQueue(),
 		changed: make(chan struct{}),
+
+		retained: make(chan struct{}, 1),
 	}
 	l.files = newPatientFS(fs, l.fills, l.empties)
 	if l.store, err = openStore(dir, l.files, &l.opt); err != nil {
@@ -95,6 +101,29 @@ func (l *Log) Append(ctx context.Context, g *hub.Group) (hub.Receipt, error) {
 	case <-ctx.Done():
 		return hub.Receipt{}, fmt.Errorf("%w: %w", hub.ErrIndeterminate, ctx.Err())
 	}
+}
+
+// SetRetention replaces [Options.Retention] and [Options.MaxBytes], zero values of which keep
+// everything. It holds for what is appended after it has returned, and until the Log is
+// closed: who opens it says again how much is kept. What is there and is too much
+// goes in the background, a thousand events at a time, and readers are told of the gap. What has
+// gone does not come back where more is kept again. Nothing changes if there is an
+// error: a rule that [Open] would refuse, or [hub.ErrUnavailable] after Close.
+func (l *Log) SetRetention(rules hub.RetentionRules, maxBytes int64) error {
+	if err := checkRetention(rules, maxBytes); err != nil {
+		return err
+	}
+	l.gate.RLock()
+	defer l.gate.RUnlock()
+	if l.store == nil {
+		return hub.ErrUnavailable
+	}
+	l.retention.Store(l.store.tables.Prepare(rules, maxBytes))
+	select {
+	case l.retained <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 // fits returns the size of a group, or an error if it is too large.

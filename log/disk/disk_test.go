@@ -99,6 +99,10 @@ func whole(t testing.TB, dir string, fs vfs.FS) *disk.Report {
 
 func operations(l hub.Log) int64 { return l.(*disk.Log).Looked() }
 
+func setRetention(l hub.Log, rules hub.RetentionRules, maxBytes int64) error {
+	return l.(*disk.Log).SetRetention(rules, maxBytes)
+}
+
 // directories is a harness on the operating system's files. A crash is that of the
 // process: what was written stays.
 func directories() hubtest.Harness {
@@ -148,8 +152,9 @@ func directories() hubtest.Harness {
 				}
 			}
 		},
-		Operations: operations,
-		Slack:      4<<20 + 4*4<<20, // Tail's and four tables
+		Operations:   operations,
+		SetRetention: setRetention,
+		Slack:        4<<20 + 4*4<<20, // Tail's and four tables
 	}
 }
 

@@ -115,11 +115,12 @@ func fillDisk(t *testing.T, size, ballastSize int) {
 	for seq := range answered {
 		last = max(last, seq)
 	}
+	data := answered[last]
 	t.Logf("full after %v, with %d events; %d were refused, of %d it is not sure", time.Since(began), n, refused, unsure)
 	mu.Unlock()
 
 	page, err := l.Read(t.Context(), hub.Query{Topics: []string{"a"}, Until: last, Limit: 10, Newest: true})
-	if err != nil || len(page.Records) == 0 || page.Records[len(page.Records)-1].Event.Data != answered[last] {
+	if err != nil || len(page.Records) == 0 || page.Records[len(page.Records)-1].Event.Data != data {
 		t.Errorf("got %d events, %v, from a full disk, and the last is another one", len(page.Records), err)
 	}
 	if err := os.Remove(ballast); err != nil {

@@ -118,15 +118,10 @@ func withDefaults(opts *Options) (Options, error) {
 	if opts != nil {
 		o = *opts
 	}
-	for _, r := range o.Retention {
-		if err := hub.CheckPattern(r.Pattern); err != nil {
-			return o, fmt.Errorf("disk: retention of %q: %w", r.Pattern, err)
-		}
-		if r.Age < 0 || r.Count < 0 || r.Bytes < 0 {
-			return o, fmt.Errorf("disk: retention of %q is negative: 0 keeps everything", r.Pattern)
-		}
+	if err := checkRetention(o.Retention, o.MaxBytes); err != nil {
+		return o, err
 	}
-	if o.MaxBytes < 0 || o.KeyLife < 0 || o.TailBytes < 0 || o.CacheBytes < 0 || o.WriteBytes < 0 || o.Readers < 0 || o.Limits.Group < 0 || o.Limits.Bytes < 0 {
+	if o.KeyLife < 0 || o.TailBytes < 0 || o.CacheBytes < 0 || o.WriteBytes < 0 || o.Readers < 0 || o.Limits.Group < 0 || o.Limits.Bytes < 0 {
 		return o, errors.New("disk: an option is negative that cannot be: 0 is its default")
 	}
 	set(&o.KeyLife, DefaultKeyLife)
@@ -143,6 +138,21 @@ func withDefaults(opts *Options) (Options, error) {
 		o.Now = time.Now
 	}
 	return o, nil
+}
+
+func checkRetention(rules hub.RetentionRules, maxBytes int64) error {
+	for _, r := range rules {
+		if err := hub.CheckPattern(r.Pattern); err != nil {
+			return fmt.Errorf("disk: retention of %q: %w", r.Pattern, err)
+		}
+		if r.Age < 0 || r.Count < 0 || r.Bytes < 0 {
+			return fmt.Errorf("disk: retention of %q is negative: 0 keeps everything", r.Pattern)
+		}
+	}
+	if maxBytes < 0 {
+		return errors.New("disk: the bound of all events together is negative: 0 is none")
+	}
+	return nil
 }
 
 func set[T int | int64 | time.Duration](v *T, def T) {

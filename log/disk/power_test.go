@@ -78,6 +78,7 @@ func powerLoss() hubtest.Harness {
 		return l
 	}
 	return hubtest.Harness{
+		SetRetention: setRetention,
 		Open: func(t testing.TB, c hubtest.Config) hub.Log {
 			if strings.HasSuffix(t.Name(), "/memory_is_bounded") {
 				t.Skip("the files themselves are in memory here")

@@ -66,6 +66,10 @@ func runTwins(t *testing.T, seed uint64) {
 	for range twinSteps {
 		w.step()
 		w.compare()
+		if w.chance(4) {
+			w.retain()
+			w.compareAll()
+		}
 		if w.chance(6) {
 			w.reopen(w.chance(50))
 			w.compareAll()
@@ -115,7 +119,7 @@ func newTwins(t *testing.T, seed uint64) *twins {
 	rules, maxBytes := w.rules(), int64(0)
 	w.events = true
 	if w.chance(25) {
-		maxBytes, w.events = 500+w.random.Int64N(2000), false
+		maxBytes, w.events = w.maxBytes(), false
 	}
 	w.note("rules %+v, MaxBytes %d", rules, maxBytes)
 	limits := hub.Limits{Group: 8, Bytes: 200}
@@ -131,6 +135,21 @@ func newTwins(t *testing.T, seed uint64) *twins {
 	w.open()
 	w.append(&hub.Group{ID: "first", Forget: "nobody's"}) // the one on disk has a time already
 	return w
+}
+
+func (w *twins) maxBytes() int64 { return 500 + w.random.Int64N(2000) }
+
+// retain has both keep something else.
+func (w *twins) retain() {
+	w.t.Helper()
+	w.opts.Retention = w.rules()
+	if !w.events {
+		w.opts.MaxBytes = w.maxBytes()
+	}
+	w.note("set rules %+v, MaxBytes %d", w.opts.Retention, w.opts.MaxBytes)
+	w.must(w.memory.SetRetention(w.opts.Retention, w.opts.MaxBytes))
+	w.must(w.disk.SetRetention(w.opts.Retention, w.opts.MaxBytes))
+	w.append(&hub.Group{ID: fmt.Sprint("retain ", len(w.done)), Forget: "nobody's"})
 }
 
 func (w *twins) open() {

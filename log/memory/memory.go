@@ -51,12 +51,15 @@ type Log struct {
 	limits hub.Limits
 
 	stop    chan struct{}
+	wake    chan struct{} // of one element: there is more to remove now
 	janitor sync.WaitGroup
 
 	mu      sync.RWMutex
 	tables  *tables
 	changed chan struct{} // closed, and replaced, when the order grows
 	closed  bool
+
+	employed bool // there is a janitor
 }
 
 var _ hub.Log = (*Log)(nil)
@@ -67,13 +70,8 @@ func New(opts *Options) (*Log, error) {
 	if opts != nil {
 		o = *opts
 	}
-	for _, r := range o.Retention {
-		if err := hub.CheckPattern(r.Pattern); err != nil {
-			return nil, fmt.Errorf("memory: retention of %q: %w", r.Pattern, err)
-		}
-		if r.Age < 0 || r.Count < 0 || r.Bytes < 0 {
-			return nil, fmt.Errorf("memory: retention of %q is negative: 0 keeps everything", r.Pattern)
-		}
+	if err := checkRetention(o.Retention, o.MaxBytes); err != nil {
+		return nil, err
 	}
 	if o.KeyLife == 0 {
 		o.KeyLife = DefaultKeyLife
@@ -94,11 +92,12 @@ func New(opts *Options) (*Log, error) {
 		now:     o.Now,
 		limits:  o.Limits,
 		stop:    make(chan struct{}),
-		tables:  newTables(newEpoch(), o.Retention, o.MaxBytes, o.KeyLife, o.TailBytes),
+		wake:    make(chan struct{}, 1),
+		tables:  newTables(newEpoch(), newRetention(o.Retention, o.MaxBytes), o.KeyLife, o.TailBytes),
 		changed: make(chan struct{}),
 	}
-	if age := shortestAge(o.Retention); age > 0 {
-		l.janitor.Go(func() { l.expire(min(max(age/10, time.Second), time.Minute)) })
+	if l.tables.retention.shortestAge() > 0 {
+		l.employ()
 	}
 	return l, nil
 }
@@ -110,29 +109,68 @@ func newEpoch() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
 }
 
-func shortestAge(rules hub.RetentionRules) time.Duration {
-	var shortest time.Duration
-	for _, r := range rules {
-		if r.Age > 0 && (shortest == 0 || r.Age < shortest) {
-			shortest = r.Age
-		}
+// SetRetention replaces [Options.Retention] and [Options.MaxBytes], zero values of which keep
+// everything. It holds for what is appended after it has returned. What is there and is too
+// much goes in the background, a thousand events at a time, and readers are told of the gap. What
+// has gone does not come back where more is kept again. Nothing changes if there is an
+// error: a rule that [New] would refuse, or [hub.ErrUnavailable] after Close.
+func (l *Log) SetRetention(rules hub.RetentionRules, maxBytes int64) error {
+	if err := checkRetention(rules, maxBytes); err != nil {
+		return err
 	}
-	return shortest
+	r := newRetention(rules, maxBytes)
+	l.mu.RLock()
+	topics := l.tables.topics.all
+	l.mu.RUnlock()
+	// Most of the work, while others append.
+	of := make([]*agingRule, 0, len(topics))
+	for _, topic := range topics {
+		of = append(of, r.ruleOf(topic.name))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return hub.ErrUnavailable
+	}
+	l.tables.retain(r, of)
+	l.tidy()
+	return nil
 }
 
-// expire lets old events go where nothing is appended that would.
-func (l *Log) expire(every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+// employ starts the janitor; mu is held, or nobody else has the Log.
+func (l *Log) employ() {
+	l.employed = true
+	rest := l.tables.rest()
+	l.janitor.Go(func() { l.expire(rest) })
+}
+
+// tidy has the janitor remove what is to go, now; mu is held.
+func (l *Log) tidy() {
+	if !l.employed {
+		l.employ()
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// expire lets events go where nothing is appended that would.
+func (l *Log) expire(rest time.Duration) {
+	next := time.NewTimer(rest)
+	defer next.Stop()
 	for {
 		select {
-		case <-tick.C:
-			l.mu.Lock()
-			_, _ = l.tables.apply(record{time: l.time()}) // nothing refuses it
-			l.mu.Unlock()
+		case <-next.C:
+		case <-l.wake:
 		case <-l.stop:
 			return
 		}
+		l.mu.Lock()
+		_, _ = l.tables.apply(record{time: l.time()}) // nothing refuses it
+		rest = l.tables.rest()
+		l.mu.Unlock()
+		next.Reset(rest)
 	}
 }
 
@@ -163,6 +201,9 @@ func (l *Log) Append(ctx context.Context, g *hub.Group) (hub.Receipt, error) {
 	if l.tables.seq != before {
 		close(l.changed)
 		l.changed = make(chan struct{})
+	}
+	if l.tables.overdue() {
+		l.tidy()
 	}
 	return receipt, err
 }

@@ -21,6 +21,9 @@ var harness = hubtest.Harness{
 		return open(t, &memory.Options{Retention: c.Retention, Now: c.Now, KeyLife: c.KeyLife, Limits: c.Limits, TailBytes: 4 << 20})
 	},
 	Operations: func(hub.Log) int64 { return memory.Looked.Load() },
+	SetRetention: func(l hub.Log, rules hub.RetentionRules, maxBytes int64) error {
+		return l.(*memory.Log).SetRetention(rules, maxBytes)
+	},
 }
 
 func TestLog(t *testing.T) { hubtest.TestLog(t, harness) }

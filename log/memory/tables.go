@@ -35,10 +35,9 @@ type entry struct {
 
 // tables hold all that reading needs. They change in apply only.
 type tables struct {
-	epoch    string
-	rules    hub.RetentionRules
-	maxBytes int64 // 0: any
-	keys     keys
+	epoch     string
+	retention *retention
+	keys      keys
 
 	seq  uint64
 	time time.Time
@@ -49,28 +48,24 @@ type tables struct {
 	topics topics
 	ids    ids
 	groups *recent[hub.Receipt]
-	aging  []*agingRule // parallel to rules
-	whole  *agingRule   // of topics that no rule matches
 	marks  marks
 	tail   *tailwindow.Window // the newest records, also of events that are removed
+
+	excess queue[*topic] // that hold more than they may
+	cut    bool          // there is more that has come of age
+	left   int           // of what a record's events may remove
 }
 
-func newTables(epoch string, rules hub.RetentionRules, maxBytes int64, keyLife time.Duration, tailBytes int) *tables {
-	t := &tables{
-		epoch:    epoch,
-		rules:    rules,
-		maxBytes: maxBytes,
-		keys:     keys{life: keyLife, byName: make(map[string]keyed)},
-		topics:   topics{byName: make(map[string]*topic)},
-		ids:      ids{first: make(map[string]uint64), lost: newRecent[struct{}](maxLostID)},
-		groups:   newRecent[hub.Receipt](maxGroups),
-		tail:     tailwindow.New(tailBytes, 0),
+func newTables(epoch string, r *retention, keyLife time.Duration, tailBytes int) *tables {
+	return &tables{
+		epoch:     epoch,
+		retention: r,
+		keys:      keys{life: keyLife, byName: make(map[string]keyed)},
+		topics:    topics{byName: make(map[string]*topic)},
+		ids:       ids{first: make(map[string]uint64), lost: newRecent[struct{}](maxLostID)},
+		groups:    newRecent[hub.Receipt](maxGroups),
+		tail:      tailwindow.New(tailBytes, 0),
 	}
-	for _, r := range rules {
-		t.aging = append(t.aging, &agingRule{Retention: r.Retention})
-	}
-	t.whole = &agingRule{}
-	return t
 }
 
 // apply does what a record says, or refuses it and changes nothing. It depends on the
@@ -99,6 +94,7 @@ func (t *tables) apply(r record) (hub.Receipt, error) {
 	t.pass(r.time)
 	receipt := hub.Receipt{Epoch: t.epoch, Time: r.time}
 	seq := r.seq
+	t.left = mostRemovals
 	var records []hub.Record
 	for i := range g.Events {
 		records = append(records, t.add(seq, r.time, &g.Events[i]))
@@ -106,7 +102,7 @@ func (t *tables) apply(r record) (hub.Receipt, error) {
 		seq++
 	}
 	for _, name := range g.Close {
-		if topic := t.topics.make(name, t.agingRuleOf); !topic.closed {
+		if topic := t.topics.make(name, t.retention.ruleOf); !topic.closed {
 			topic.closed = true
 			records = append(records, hub.Record{Seq: seq, Kind: hub.KindClosed, Time: r.time, Topics: []string{name}})
 			seq++
@@ -155,39 +151,16 @@ func (t *tables) add(seq uint64, now time.Time, ev *hub.Event) hub.Record {
 	t.bytes += e.size
 	t.ids.add(own.ID, seq)
 	for _, name := range own.Topics {
-		topic := t.topics.make(name, t.agingRuleOf)
+		topic := t.topics.make(name, t.retention.ruleOf)
 		topic.add(e, t.wireID(e))
 		topic.rule.added(topic)
-		for topic.excess() {
-			t.trim(topic)
+		t.left++ // for what it pushes out
+		if !t.trimExcess(topic, &t.left) {
+			t.excess.push(topic)
 		}
 	}
-	for t.maxBytes > 0 && t.bytes > t.maxBytes && t.events.len() > 1 {
-		// The oldest of all is the oldest in each topic that still keeps it.
-		oldest := t.events.front()
-		for _, name := range oldest.event.Topics {
-			if topic := t.topics.get(name); topic.entries.len() > 0 && topic.entries.front() == oldest {
-				t.trim(topic)
-			}
-		}
-	}
+	t.trimAll(&t.left)
 	return hub.Record{Seq: seq, Kind: hub.KindEvent, Time: now, Topics: own.Topics, Event: e.event}
-}
-
-// pass has time pass, which lets go what has come of age.
-func (t *tables) pass(now time.Time) {
-	t.time = now
-	for _, r := range t.aging {
-		for topic := r.next(now); topic != nil; topic = r.next(now) {
-			for topic.entries.len() > 0 && now.Sub(topic.entries.front().time) > r.Age {
-				t.trim(topic)
-			}
-			if topic.entries.len() > 0 {
-				r.added(topic)
-			}
-		}
-	}
-	t.keys.expire(now)
 }
 
 // trim removes a topic's oldest event from it.
@@ -222,15 +195,6 @@ func (t *tables) forget(name string) {
 			t.trim(topic)
 		}
 	}
-}
-
-func (t *tables) agingRuleOf(name string) *agingRule {
-	for i, r := range t.rules {
-		if hub.Match(r.Pattern, name) {
-			return t.aging[i]
-		}
-	}
-	return t.whole
 }
 
 // wireID returns an event's id as subscribers see it.

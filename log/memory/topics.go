@@ -10,6 +10,7 @@ import (
 // A topic keeps its events in order. It outlives them, as the marks of what was its
 // newest and what was removed must.
 type topic struct {
+	name     string
 	rule     *agingRule
 	entries  queue[*entry]
 	bytes    int64
@@ -53,6 +54,7 @@ func (t *topic) excess() bool {
 
 // topics are found by name and by pattern.
 type topics struct {
+	all    []*topic // in the order in which they were first named
 	byName map[string]*topic
 	tree   topictree.Tree[*topic]
 }
@@ -64,7 +66,8 @@ func (t *topics) make(name string, rule func(string) *agingRule) *topic {
 	if found := t.byName[name]; found != nil {
 		return found
 	}
-	made := &topic{rule: rule(name)}
+	made := &topic{name: name, rule: rule(name)}
+	t.all = append(t.all, made)
 	t.byName[name] = made
 	t.tree.Put(name, made)
 	return made

@@ -37,6 +37,7 @@ type Round struct {
 	keys    map[string]keptKey
 	newIDs  groupRow
 	allRead bool // the frontier has all that was committed before
+	left    int  // of what a record's events may remove from their topics
 	skipped []span
 	changed bool
 	err     error // of the store
@@ -160,6 +161,7 @@ func (r *Round) store(rec Record, now int64) []uint64 {
 	}
 	seq := rec.Seq
 	sequences := make([]uint64, 0, len(g.Events))
+	r.left = mostRemovals
 	for i := range g.Events {
 		left--
 		r.add(seq, now, &g.Events[i], left == 0)
@@ -262,6 +264,7 @@ func (r *Round) add(seq uint64, now int64, ev *hub.Event, last bool) {
 		topic.rule.added(topic)
 	}
 	for _, topic := range ev.Topics {
+		r.left++ // for what it pushes out
 		r.trimExcess(t.byName[topic])
 	}
 }

@@ -35,12 +35,9 @@ type Options struct {
 // applies, through a [Round]; reading is safe for concurrent use, and sees what rounds
 // have published.
 type Tables struct {
-	db       *pebble.DB
-	maxBytes int64
-	keyLife  int64
-	patterns []string
-	rules    []*rule // of the patterns
-	noRule   *rule   // of topics that no pattern matches
+	db        *pebble.DB
+	keyLife   int64
+	retention *Retention
 
 	head   head // as applied
 	groups groups
@@ -68,16 +65,11 @@ type span struct{ from, to uint64 }
 // given by [Round.Epoch] before anything else.
 func Open(db *pebble.DB, o Options) (*Tables, error) {
 	t := &Tables{
-		db:       db,
-		maxBytes: o.MaxBytes,
-		keyLife:  int64(o.KeyLife),
-		noRule:   &rule{},
-		byName:   make(map[string]*topic),
-		groups:   groups{byID: make(map[string]keptReceipt)},
-	}
-	for _, r := range o.Retention {
-		t.patterns = append(t.patterns, r.Pattern)
-		t.rules = append(t.rules, &rule{Retention: r.Retention})
+		db:        db,
+		keyLife:   int64(o.KeyLife),
+		retention: newRetention(o.Retention, o.MaxBytes),
+		byName:    make(map[string]*topic),
+		groups:    groups{byID: make(map[string]keptReceipt)},
 	}
 	t.round.t = t
 	if err := t.load(); err != nil {
@@ -122,13 +114,7 @@ func (t *Tables) load() error {
 		}
 	}
 	t.groups.forget()
-	for _, topic := range t.topics {
-		if topic.count > 0 {
-			topic.rule.added(topic)
-		}
-		t.overdue = t.overdue || topic.excess()
-	}
-	t.overdue = t.overdue || t.tooLarge()
+	t.begin()
 	return nil
 }
 
@@ -195,7 +181,8 @@ func (t *Tables) Looked() int64 { return t.looked.Load() }
 // tooLarge tells whether all events together are more than they may be. The newest
 // stays, however large.
 func (t *Tables) tooLarge() bool {
-	return t.maxBytes > 0 && t.head.bytes > t.maxBytes && t.head.count > 1
+	most := t.retention.maxBytes
+	return most > 0 && t.head.bytes > most && t.head.count > 1
 }
 
 // freed is how many bytes the events had that were removed since the store was compacted.
@@ -244,7 +231,7 @@ func (t *Tables) Overdue() bool { return t.overdue }
 func (t *Tables) Expiring() (time.Time, bool) {
 	var first int64
 	found := false
-	for _, r := range t.rules {
+	for _, r := range t.retention.rules {
 		if len(r.topics) > 0 {
 			if at := r.topics[0].due + int64(r.Age); !found || at < first {
 				first, found = at, true

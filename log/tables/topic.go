@@ -124,19 +124,9 @@ func (h *byAge) Pop() any {
 	return t
 }
 
-// ruleOf returns the first rule that matches.
-func (t *Tables) ruleOf(name string) *rule {
-	for i := range t.patterns {
-		if hub.Match(t.patterns[i], name) {
-			return t.rules[i]
-		}
-	}
-	return t.noRule
-}
-
 // addTopic makes a topic known.
 func (t *Tables) addTopic(name string) *topic {
-	topic := &topic{no: uint32(len(t.topics)), name: name, names: []string{name}, rule: t.ruleOf(name), whole: true}
+	topic := &topic{no: uint32(len(t.topics)), name: name, names: []string{name}, rule: t.retention.ruleOf(name), whole: true}
 	topic.self = append(topic.self, topic)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -27,8 +27,8 @@ const (
 
 // trimExcess removes what a topic has too much of.
 func (r *Round) trimExcess(t *topic) {
-	for n := 0; t.excess() && r.err == nil; n++ {
-		if n == mostRemovals {
+	for ; t.excess() && r.err == nil; r.left-- {
+		if r.left == 0 {
 			r.t.overdue = true
 			return
 		}
@@ -40,7 +40,7 @@ func (r *Round) trimExcess(t *topic) {
 func (r *Round) expire(now int64) {
 	t := r.t
 	left := mostRemovals
-	for _, rule := range t.rules {
+	for _, rule := range t.retention.rules {
 		for topic := rule.next(now); topic != nil; topic = rule.next(now) {
 			for ; left > 0 && topic.count > 0 && now-topic.oldestTime > int64(rule.Age) && r.err == nil; left-- {
 				r.trim(topic)
@@ -53,12 +53,14 @@ func (r *Round) expire(now int64) {
 			}
 		}
 	}
+	cut := left == 0
 	if t.overdue {
 		r.catchUp(&left)
 	}
 	for ; left > 0 && t.tooLarge() && r.err == nil; left-- {
 		r.trimOldest()
 	}
+	t.overdue = t.overdue || cut
 	r.expireKeys(now)
 }
 
