@@ -52,7 +52,7 @@ func (h *Hub) sendAway(w http.ResponseWriter, r *http.Request, e *RequestError) 
 		return // the client has gone
 	}
 	defer s.Close()
-	_ = s.Send(errorEvent(e))
+	_ = s.Send(h.errorEvent(e))
 }
 
 // retryAfter returns when a client should come back. Those who are sent away together are

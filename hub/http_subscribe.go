@@ -242,7 +242,7 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 			return
 		case err != nil && !errors.As(err, &gap):
 			if err != errEnded && err != errSlow && s.Context().Err() == nil {
-				_ = s.Send(errorEvent(err)) // so that the page can learn why
+				_ = s.Send(h.errorEvent(err)) // so that the page can learn why
 			}
 			return
 		}
@@ -376,6 +376,12 @@ func gapJSON(gap *GapError) string {
 	return fmt.Sprintf(`{"reason":%s,"requested":%s,"resumed":%s}`, jsonText(string(gap.Reason)), jsonText(gap.Requested), jsonText(gap.Resumed))
 }
 
-func errorEvent(err error) sse.Event {
-	return sse.Event{Type: "tidewire.error", Data: string(jsonBytes(problemOf(err).document()))}
+// errorEvent tells why a stream ends, and when to come back if that is not as usual.
+func (h *Hub) errorEvent(err error) sse.Event {
+	e := problemOf(err)
+	ev := sse.Event{Type: "tidewire.error", Data: string(jsonBytes(e.document()))}
+	if e.RetryAfter > 0 {
+		ev.Retry = h.retryAfter(e)
+	}
+	return ev
 }

@@ -86,7 +86,7 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 		case err == errEnded || err == errSlow || errors.Is(err, ErrShutdown) || r.Context().Err() != nil:
 			return
 		default:
-			_ = lines.write(controlJSON(errorEvent(err)))
+			_ = lines.write(controlJSON(h.errorEvent(err)))
 			return
 		}
 	}

@@ -95,7 +95,7 @@ func (e *engine) page(st *stream) (p page) {
 		case err != nil:
 			p.ended = true
 			if e.hub.ctx.Err() == nil {
-				b, _ = sse.AppendEvent(b, errorEvent(err)) // so that the page can learn why
+				b, _ = sse.AppendEvent(b, e.hub.errorEvent(err)) // so that the page can learn why
 			}
 		case len(batch) > 0:
 			for _, it := range batch {

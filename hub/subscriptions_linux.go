@@ -52,7 +52,7 @@ func (s *shard) describe(st *stream) Subscription {
 
 // end ends the streams that match.
 func (e *engine) end(ctx context.Context, match func(*Subscription) bool, why *RequestError) int {
-	last := lastWords(why)
+	last := e.hub.lastWords(why)
 	counts := make([]int, len(e.all()))
 	whole := e.each(ctx, func(s *shard) {
 		for _, st := range s.slots {
@@ -75,8 +75,8 @@ func (e *engine) end(ctx context.Context, match func(*Subscription) bool, why *R
 }
 
 // lastWords end a stream with an error.
-func lastWords(why *RequestError) []byte {
-	block, _ := sse.AppendEvent(nil, errorEvent(why)) // what the hub makes can be encoded
+func (h *Hub) lastWords(why *RequestError) []byte {
+	block, _ := sse.AppendEvent(nil, h.errorEvent(why)) // what the hub makes can be encoded
 	b, _ := appendChunk(nil, block)
 	return append(b, lastChunk...)
 }
@@ -100,7 +100,7 @@ func (s *shard) endExpired() {
 		x := heap.Pop(&s.expiries).(expiry)
 		if s.has(x) {
 			st := s.slots[x.slot]
-			s.end(st, lastWords(st.permit.expiry()))
+			s.end(st, s.hub.lastWords(st.permit.expiry()))
 		}
 	}
 }

@@ -1,0 +1,9 @@
+package auth_test
+
+import (
+	"testing"
+
+	"github.com/tidewire/tidewire/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
