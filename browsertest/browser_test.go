@@ -15,7 +15,7 @@ func TestChromium(t *testing.T) {
 	t.Parallel()
 	node, chromium := needNode(t), needChromium(t)
 	server := startServer(t)
-	runChecks(t, node, "page.mjs", server, chromium)
+	runChecks(t, nil, node, "page.mjs", server, chromium)
 	if os.Getenv("UPDATE_PICTURES") == "1" {
 		t.Run("picture", func(t *testing.T) { paint(t, node, server, chromium) })
 	}

@@ -21,15 +21,16 @@ export async function check(name, body) {
   try {
     await Promise.race([body(), late]);
   } catch (e) {
-    error = (e.stack ?? String(e)).replace(/\x1b\[\d+m/g, ""); // playwright's colours
+    error = (e.stack ?? String(e)) + (e.cause ? "\nbecause of " + e.cause : "");
+    error = error.replace(/\x1b\[\d+m/g, ""); // playwright's colours
   }
   clearTimeout(timer);
   console.log(JSON.stringify({ name, ms: Date.now() - began, error }));
 }
 
 /** Publishes an event, and returns what the server answers. */
-export async function publish(path, body, type = "text/plain") {
-  const response = await fetch(new URL("/events" + path, base), { method: "POST", body, headers: { "Content-Type": type } });
+export async function publish(path, body, type = "text/plain", headers = {}) {
+  const response = await fetch(new URL("/events" + path, base), { method: "POST", body, headers: { "Content-Type": type, ...headers } });
   const text = await response.text();
   assert.equal(response.status, 201, text);
   return JSON.parse(text);

@@ -18,7 +18,7 @@ import (
 func TestNpmEventSource(t *testing.T) {
 	t.Parallel()
 	node := needNode(t)
-	runChecks(t, node, "client.mjs", startServer(t))
+	runChecks(t, nil, node, "client.mjs", startServer(t))
 }
 
 // post sends a body, and decodes the answer.

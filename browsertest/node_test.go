@@ -84,10 +84,11 @@ func needChromium(t *testing.T) (path string) {
 	return ""
 }
 
-// runChecks runs a script, and turns each of its checks into a subtest.
-func runChecks(t *testing.T, node, script string, args ...string) {
+// runChecks runs a script, with more in its environment, and turns each of its checks into a
+// subtest.
+func runChecks(t *testing.T, env []string, node, script string, args ...string) {
 	t.Helper()
-	for _, name := range []string{script, "checks.mjs"} {
+	for _, name := range []string{script, "checks.mjs", "streams.mjs"} {
 		// go test takes a result from its cache unless a file has changed that it saw read.
 		if _, err := os.ReadFile(name); err != nil {
 			t.Fatal(err)
@@ -96,6 +97,7 @@ func runChecks(t *testing.T, node, script string, args ...string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, node, append([]string{script}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it ends its browser then
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Stderr = t.Output()

@@ -92,16 +92,24 @@ var built = sync.OnceValues(func() (path string, err error) {
 	return path, nil
 })
 
-var address = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
+var address = regexp.MustCompile(`https?://[^/\s]+`)
 
 func runBinary(t *testing.T) (url string) {
+	t.Helper()
+	return runCommand(t, nil, t.Output(), "demo", "--listen", "127.0.0.1:0") + "/"
+}
+
+// runCommand runs a server until the test ends, with more in its environment, and returns
+// the origin that it prints.
+func runCommand(t *testing.T, env []string, logs io.Writer, args ...string) (origin string) {
 	t.Helper()
 	path, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(path, "demo", "--listen", "127.0.0.1:0")
-	cmd.Stderr = t.Output()
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = logs
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -112,21 +120,21 @@ func runBinary(t *testing.T) (url string) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		late := time.AfterFunc(15*time.Second, func() {
-			t.Error("tidewire demo did not end within 15 s of an interrupt")
+			t.Errorf("tidewire %s did not end within 15 s of an interrupt", args[0])
 			_ = cmd.Process.Kill()
 		})
 		defer late.Stop()
-		_, _ = io.Copy(t.Output(), out)
+		_, _ = io.Copy(logs, out)
 		_ = cmd.Wait() // whatever code an interrupt ends with
 	})
 	lines := bufio.NewReader(out)
 	for {
 		line, err := lines.ReadString('\n')
 		if found := address.FindString(line); found != "" {
-			return found + "/"
+			return found
 		}
 		if err != nil {
-			t.Fatalf("tidewire demo printed no address: %v", err)
+			t.Fatalf("tidewire %s printed no address: %v", args[0], err)
 		}
 	}
 }

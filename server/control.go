@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/log/disk"
 )
 
@@ -27,6 +28,7 @@ var ErrNotRunning = errors.New("server: no server is running on that directory")
 // A control answers commands about a server that runs, on a socket in its directory.
 type control struct {
 	listener net.Listener
+	mux      *http.ServeMux
 	http     *http.Server
 	served   chan struct{}
 }
@@ -54,13 +56,17 @@ func newControl(log *disk.Log) (*control, error) {
 		}
 		_ = json.NewEncoder(w).Encode(log.Head()) // who has gone can look at the directory
 	})
-	c := &control{listener: l, http: &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}, served: make(chan struct{})}
+	c := &control{listener: l, mux: mux, http: &http.Server{Handler: mux, ReadHeaderTimeout: readHeaderTimeout}, served: make(chan struct{})}
 	go func() {
 		defer close(c.served)
 		_ = c.http.Serve(l) // ends with close
 	}()
 	return c, nil
 }
+
+// administer has the hub's subscriptions be listed and ended at /subscriptions, as with
+// newAdmin.
+func (c *control) administer(h *hub.Hub) { c.mux.Handle("/", newSubscriptions(h)) }
 
 // close waits for what is under way.
 func (c *control) close() error {
@@ -74,6 +80,23 @@ func (c *control) close() error {
 	return nil
 }
 
+// ControlTransport speaks to the server that runs on a data directory, whatever the host in
+// a URL is; requests to one that does not run fail with [ErrNotRunning]. At /subscriptions the
+// server lists and ends streams, as at /admin/subscriptions elsewhere. It keeps no connection
+// open.
+func ControlTransport(data string) *http.Transport {
+	return &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, "unix", filepath.Join(data, controlSocket))
+			if err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrPermission) {
+				err = fmt.Errorf("%w: %w", ErrNotRunning, err)
+			}
+			return c, err
+		},
+	}
+}
+
 // Backup has the server that runs on a data directory write a copy of it to another
 // one, which must not exist yet; else it is [ErrNotRunning].
 func Backup(ctx context.Context, data, to string) error {
@@ -81,21 +104,12 @@ func Backup(ctx context.Context, data, to string) error {
 	if err != nil {
 		return fmt.Errorf("server: backup: %w", err)
 	}
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(data, controlSocket))
-		},
-	}}
+	client := &http.Client{Transport: ControlTransport(data)}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control/backup", strings.NewReader(to))
 	if err != nil {
 		return fmt.Errorf("server: backup: %w", err)
 	}
 	resp, err := client.Do(req)
-	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" {
-		return fmt.Errorf("%w: %w", ErrNotRunning, err)
-	}
 	if err != nil {
 		return fmt.Errorf("server: backup: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/tidewire/tidewire/hub"
@@ -25,13 +26,13 @@ const (
 	DefaultMemoryRetain       = "**=count:10000,age:24h"
 	DefaultMemoryHistoryBytes = 256 << 20
 
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
+	readHeaderTimeout = 10 * time.Second // of the control socket
 )
 
 // Config is what a server can be told. The zero value serves on [DefaultListen].
 type Config struct {
-	// Listen is the TCP address. Default: [DefaultListen]; port 0 takes any free one.
+	// Listen is the TCP address, or "unix:" and the path of a socket, which its owner and
+	// group can connect to. Default: [DefaultListen]; port 0 takes any free one.
 	Listen string
 
 	// Data is the directory that keeps the history. Default: none, it is in memory.
@@ -63,6 +64,10 @@ type Config struct {
 	// Limits bound what clients may take.
 	Limits Limits
 
+	// Access says who may come in. Default: anyone may do everything, but for private
+	// events. Who has it listen where others can reach it should say more.
+	Access *Access
+
 	// Hub has the options of the hub. Its Log is made by the server.
 	Hub hub.Options
 
@@ -74,6 +79,10 @@ type Config struct {
 // A Server is a daemon that listens.
 type Server struct {
 	drain    time.Duration
+	front    *front
+	limiter  *limiter
+	gate     *gate
+	ending   sync.WaitGroup // streams whose ticket is used for another one
 	listener net.Listener
 	log      hub.Log
 	control  *control // nil without a data directory
@@ -90,25 +99,25 @@ func New(c *Config) (*Server, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{drain: cfg.DrainTimeout}
+	s := &Server{drain: cfg.DrainTimeout, limiter: newLimiter(cfg.Limits, cfg.Transport.TrustedProxies)}
 	var err error
-	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
-		return nil, fmt.Errorf("%w: choose another address with --listen", err)
+	if s.front, s.listener, err = newFront(&cfg); err != nil {
+		return nil, err
 	}
 	if err := s.open(&cfg); err != nil {
-		return nil, errors.Join(err, s.listener.Close())
+		return nil, errors.Join(err, s.listener.Close(), s.front.close())
 	}
 	limit := cfg.Hub.Limits.HeaderSize
 	if limit == 0 {
 		limit = hub.DefaultMaxHeaderSize
 	}
 	s.http = &http.Server{
-		Handler:           cfg.Handler(s.hub),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
+		Handler: s.guarded(cfg.hosts(), s.routes(cfg.Handler(s.hub))),
 		// The hub's own limit answers with a problem document; this one is behind it.
 		MaxHeaderBytes: 4 * limit,
 	}
+	s.limiter.prepare(s.http)
+	s.front.prepare(s.http, s.limiter.admit)
 	return s, nil
 }
 
@@ -117,14 +126,19 @@ func (s *Server) open(c *Config) (err error) {
 	if s.log, err = c.openLog(); err != nil {
 		return err
 	}
-	c.Hub.Log = s.log
-	if s.hub, err = hub.New(&c.Hub); err != nil {
+	if s.gate, err = s.newGate(c); err != nil {
 		return errors.Join(err, s.log.Close())
+	}
+	c.Hub.Log, c.Hub.Authority = s.log, s.limiter.authority(s.gate)
+	if s.hub, err = hub.New(&c.Hub); err != nil {
+		return errors.Join(err, s.gate.close(), s.log.Close())
 	}
 	if d, ok := s.log.(*disk.Log); ok {
 		if s.control, err = newControl(d); err != nil {
 			// Such as where the path is longer than a socket's can be.
 			slog.Warn("no backup can be taken while the server runs", "error", err)
+		} else {
+			s.control.administer(s.hub)
 		}
 	}
 	return nil
@@ -165,15 +179,19 @@ func (c *Config) openLog() (hub.Log, error) {
 	return disk.Open(c.Data, &disk.Options{Retention: c.Retention, MaxBytes: most, Sync: c.Sync, MinFree: c.MinFree})
 }
 
-// URL returns the address of the server, such as "http://127.0.0.1:7730".
-func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+// URL returns the address of the server, such as "http://127.0.0.1:7730", and for a Unix
+// socket "unix:" and its path.
+func (s *Server) URL() string { return s.front.url }
+
+// TLSNotice returns what who starts the server should know of its certificate, "" if that
+// is nothing: of one that it has made itself, how long it is good and its fingerprint.
+func (s *Server) TLSNotice() string { return s.front.notice() }
 
 // Run serves until ctx ends, and then stops in an orderly way: subscribers are told to
 // come back a little later, each at another time, and requests under way are finished.
 // When cut ends, or DrainTimeout is over, what is left is cut off.
 func (s *Server) Run(ctx, cut context.Context) error {
-	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	served := s.front.serve(s.http, s.limiter.listen(s.listener))
 	var failed error
 	select {
 	case failed = <-served:
@@ -189,16 +207,19 @@ func (s *Server) Run(ctx, cut context.Context) error {
 func (s *Server) close(grace context.Context) error {
 	// The listener first, so that those who are sent away do not come back at once.
 	var errs []error
-	stopped := make(chan error, 1)
+	stopped := make(chan error, 2)
 	go func() { stopped <- s.http.Shutdown(grace) }()
-	errs = append(errs, s.hub.Shutdown(grace), <-stopped)
+	go func() { stopped <- s.front.shutdown(grace) }()
+	errs = append(errs, s.hub.Shutdown(grace), <-stopped, <-stopped)
 	if grace.Err() != nil {
 		errs = append(errs, s.http.Close())
 	}
+	s.front.serving.Wait()
 	if s.control != nil {
 		errs = append(errs, s.control.close())
 	}
-	errs = append(errs, s.log.Close())
+	s.ending.Wait()
+	errs = append(errs, s.gate.close(), s.log.Close())
 	for i, err := range errs {
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			errs[i] = nil // what is cut was meant to be

@@ -136,7 +136,7 @@ func TestBench_Fails(t *testing.T) {
 	fails(small(hubServer(t)+"/nope"), "publishing: the server answered 404 Not Found: ")
 	fails(small(serve(t, answer(405, "", "")).URL), "answered 405 Method Not Allowed; is this the URL of a hub?")
 	fails(small(serve(t, answer(200, "text/html", "<p>")).URL), "is this the URL of a hub?")
-	fails(small(serve(t, answer(401, "application/problem+json", `{"detail":"who are you?"}`)).URL), "who are you?; give a token with --header")
+	fails(small(serve(t, answer(401, "application/problem+json", `{"detail":"who are you?"}`)).URL), "who are you?; give a token with --token")
 
 	s := serve(t, repeats)
 	defer s.CloseClientConnections()

@@ -14,8 +14,8 @@ func TestMain_Usage(t *testing.T) {
 		args string // separated by blanks; _ is an empty one
 		want string // all but what is tried next
 	}{
-		{"sub", `there is no command "sub"; did you mean subscribe?`},
-		{"nonsense", `there is no command "nonsense", but backup, bench, check, completion, `},
+		{"sub", `there is no command "sub"; did you mean subscribe or subscriptions?`},
+		{"nonsense", `there is no command "nonsense", but backup, bench, check, completion, config, `},
 		{"help nonsense", `there is no command "nonsense", but`},
 		{"help publish x", `there is no command "publish x", but`},
 		{"--nonsense", "there is no flag --nonsense"},
@@ -144,11 +144,14 @@ func TestMain_Help(t *testing.T) {
 	}{
 		{"tidewire", [][]string{nil, {"--help"}, {"-h"}, {"help"}}},
 		{"serve", [][]string{{"serve", "--help"}, {"help", "serve"}}},
+		{"config", [][]string{{"config"}, {"config", "--help"}, {"help", "config"}}},
+		{"config-reference", [][]string{{"config", "reference", "--help"}}},
 		{"check", [][]string{{"check", "--help"}}},
 		{"backup", [][]string{{"backup", "--help"}}},
 		{"demo", [][]string{{"demo", "--help"}, {"help", "demo"}}},
 		{"publish", [][]string{{"publish", "--help"}, {"help", "publish"}}},
 		{"subscribe", [][]string{{"subscribe", "--help"}, {"help", "subscribe"}}},
+		{"subscriptions", [][]string{{"subscriptions", "--help"}, {"help", "subscriptions"}}},
 		{"bench", [][]string{{"bench", "--help"}, {"help", "bench"}}},
 		{"version", [][]string{{"version", "--help"}, {"help", "version"}}},
 		{"completion", [][]string{{"completion", "--help"}, {"help", "completion"}}},

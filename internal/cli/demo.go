@@ -8,11 +8,12 @@ import (
 
 	"github.com/tidewire/tidewire/demo"
 	"github.com/tidewire/tidewire/hub"
+	"github.com/tidewire/tidewire/server"
 )
 
 // newDemoCommand makes the command that shows what there is.
 func newDemoCommand(std IO) *cobra.Command {
-	f := serveFlags{memory: true}
+	r := &configReader{std: std, demo: true}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a hub with a page of live examples",
@@ -26,19 +27,17 @@ Exit codes: 0 stopped by an interrupt; 1 it could not listen or serve; 2 wrong u
   tidewire demo --listen 127.0.0.1:0`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.config(cmd.Flags())
-			if err != nil {
-				return err
-			}
 			var d *demo.Demo
-			cfg.Retention = append(demo.Retention(), cfg.Retention...)
-			cfg.Handler = func(h *hub.Hub) http.Handler {
-				d = demo.New(h)
-				return d
+			r.adjust = func(c *server.Config) {
+				c.Retention = append(demo.Retention(), c.Retention...)
+				c.Handler = func(h *hub.Hub) http.Handler {
+					d = demo.New(h)
+					return d
+				}
 			}
-			return serve(cmd.Context(), std, cfg, "demo/articles", func(ctx context.Context) { d.Run(ctx) })
+			return serve(cmd.Context(), r, "demo/articles", func(ctx context.Context) { d.Run(ctx) })
 		},
 	}
-	f.add(cmd)
+	r.add(cmd)
 	return cmd
 }

@@ -63,9 +63,9 @@ func TestPublish_OneEvent(t *testing.T) {
 			map[string]string{"Idempotency-Key": "K 1", "If-Match": `"k7-0"`}, "k7-1\n"},
 		{"end alone", []string{"--end", "clock"}, "/events/clock?end=true", "", nil, "k7-1\n"},
 		{"end with standard input", []string{"--end", "clock", "-"}, "/events/clock?end=true", "from\nstdin\n", nil, "k7-1\n"},
-		{"headers", []string{"--header", "Authorization: Bearer x", "-H", "X-A:1", "-H", "x-a: 2", "clock", "x"}, "/events/clock", "x",
+		{"headers", []string{"--token", "Authorization: Bearer x", "-H", "X-A:1", "-H", "x-a: 2", "clock", "x"}, "/events/clock", "x",
 			map[string]string{"Authorization": "Bearer x", "X-A": "1, 2", "User-Agent": "tidewire"}, "k7-1\n"},
-		{"own user agent", []string{"--header", "User-Agent: me", "clock", "x"}, "/events/clock", "x", map[string]string{"User-Agent": "me"}, "k7-1\n"},
+		{"own user agent", []string{"--token", "User-Agent: me", "clock", "x"}, "/events/clock", "x", map[string]string{"User-Agent": "me"}, "k7-1\n"},
 		{"answer as JSON", []string{"--json-output", "clock", "x"}, "/events/clock", "x", nil, `{"id":"k7-1","position":"k7-1","topics":["clock"]}` + "\n"},
 		{"quiet", []string{"-q", "clock", "x"}, "/events/clock", "x", nil, ""},
 		{"several topics", []string{"--topic", "b/c", "--topic", "d e", "clock", "x"}, "/events?topic=clock&topic=b%2Fc&topic=d+e", "x", nil, "k7-1\n"},
@@ -315,7 +315,7 @@ func TestPublish_RefusalEndsAStream(t *testing.T) {
 					in.write("data: a\n\n")
 				}
 				c.ends(cli.ExitFailed)
-				c.notes("401 Unauthorized", "this topic needs a token", "Authorization", "--header")
+				c.notes("401 Unauthorized", "this topic needs a token", "Authorization", "--token")
 			})
 		}
 	}

@@ -107,7 +107,7 @@ func refusal(who string, status int, h http.Header, body []byte) string {
 		s += ": " + visible(why)
 	}
 	if status == http.StatusUnauthorized {
-		s += "; give a token with --header 'Authorization: Bearer …'"
+		s += "; give a token with --token or $TIDEWIRE_TOKEN"
 	}
 	return s
 }

@@ -12,12 +12,16 @@ import (
 // commands are all there are. Each makes its own from what it has of the world.
 var commands = []func(IO) *cobra.Command{
 	newServeCommand,
+	newConfigCommand,
 	newDemoCommand,
 	newPublishCommand,
 	newSubscribeCommand,
+	newSubscriptionsCommand,
 	newBenchCommand,
 	newCheckCommand,
 	newBackupCommand,
+	newTokenCommand,
+	newKeyCommand,
 	newVersionCommand,
 	newCompletionCommand,
 	newHelpCommand,

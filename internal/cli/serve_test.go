@@ -95,18 +95,9 @@ func TestServe_ReadsAFile(t *testing.T) {
 		return name
 	}
 	for text, says := range map[string]string{
-		`listen = "127.0.0.1:0"` + "\nmemory = true\nretain = [\"a=count:1\", \"b\"]": `retention "b" has no`,
-		`max-topics = 0`:             "--max-topics: must be more than 0",
-		`max-topics = "many"`:        "max-topics: ",
-		`listne = "127.0.0.1:0"`:     `"listne" is no flag`,
-		`listen = ["a", "b"]`:        "listen: it is a list",
-		`listen = 2026-01-01`:        "listen: it is neither text",
-		`listen = `:                  "--config: ",
-		`config = "other.toml"`:      `"config" is no flag`,
-		"sync = \"sometimes\"":       "--sync: sync is",
-		"min-free = \"x\"":           "--min-free: ",
-		"data = \"\"":                "--data: name a directory",
-		"retain = [\"**=latest:1\"]": "--retain: ",
+		`listen = "127.0.0.1:0"` + "\nmemory = true\nretain = [\"a=count:1\", \"b\"]": `tidewire.toml:3: retain: retention "b" has no`,
+		`max-topics = 0`: "tidewire.toml:1: max-topics: must be more than 0",
+		`data = ""`:      "tidewire.toml:1: data: name a directory",
 	} {
 		said(t, cli.ExitUsage, says, "serve", "--config", write(text))
 	}
@@ -116,17 +107,49 @@ func TestServe_ReadsAFile(t *testing.T) {
 }
 
 func TestServe_SaysAllThatIsWrongAtOnce(t *testing.T) {
-	var errs strings.Builder
-	code := cli.Main(t.Context(), []string{"serve",
+	code, _, errs := run(t, []string{"serve",
 		"--listen", "0.0.0.0:80", "--retain", "a", "--slow", "a=fast", "--history", "x", "--retry", "0s", "--max-batch-events", "0", "--allow-origin", "example.com",
-	}, cli.IO{Err: &errs})
+	})
 	if code != cli.ExitUsage {
 		t.Errorf("got exit code %d, want %d", code, cli.ExitUsage)
 	}
-	for _, says := range []string{"--listen: ", "no authorisation yet", "--retain: ", "--slow: ", "--history: ", "--retry: ", "--max-batch-events: ", "--allow-origin: "} {
-		if !strings.Contains(errs.String(), says) {
-			t.Errorf("got %q, want it to say %q", errs.String(), says)
+	for _, says := range []string{"--listen: ", "nothing says who may come in", "--retain: ", "--slow: ", "--history: ", "--retry: ", "--max-batch-events: ", "--allow-origin: "} {
+		if !strings.Contains(errs, says) {
+			t.Errorf("got %q, want it to say %q", errs, says)
 		}
+	}
+}
+
+// TestServe_SaysHowToUseIt starts a server in each way, and looks at what it says.
+func TestServe_SaysHowToUseIt(t *testing.T) {
+	dir, err := os.MkdirTemp("", "t") // short enough for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	const bearer = `-H "Authorization: Bearer $TIDEWIRE_TOKEN" http`
+	for _, test := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"open", nil, []string{"Open       http://127.0.0.1:", "curl -N http://127.0.0.1:", "curl -d 'hello' http://127.0.0.1:", "Allowed    anyone on this machine"}},
+		{"keys", []string{"--token-secret", secret}, []string{"Open  ", "curl -N " + bearer, "curl -d 'hello' " + bearer, "Allowed    only with a token"}},
+		{"free to read", []string{"--token-secret", secret, "--anonymous", "subscribe"}, []string{"Open  ", "curl -N http://127.0.0.1:", "curl -d 'hello' " + bearer, "Allowed    anyone may subscribe to **; more with a token"}},
+		{"free in part", []string{"--anonymous", "subscribe:news/*"}, []string{"Open  ", "curl -N " + bearer, "curl -d 'hello' " + bearer, "Allowed    anyone may subscribe to news/*, and nobody more"}},
+		{"own certificate", []string{"--tls", "dev"}, []string{"Open       https://127.0.0.1:", "curl -N --insecure https://", "curl -d 'hello' --insecure https://", "Allowed  ", "TLS  "}},
+		{"socket", []string{"--listen", "unix:" + filepath.Join(dir, "s")}, []string{"curl -N --unix-socket " + filepath.Join(dir, "s") + " http://localhost/events/hello", "curl -d 'hello' --unix-socket", "Allowed  "}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := start(t, append([]string{"serve", "--memory", "--listen", "127.0.0.1:0"}, test.args...))
+			for _, want := range test.want {
+				if got := receive(t, c.out.lines, want); !strings.Contains(got, want) {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			}
+			c.interrupt()
+			c.ends(cli.ExitOK)
+		})
 	}
 }
 

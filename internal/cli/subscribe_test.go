@@ -191,7 +191,7 @@ func TestSubscribe_ExitCodes(t *testing.T) {
 		{"timeout alone", hold(t, one...), []string{"--timeout", "2s"}, cli.ExitOK, ""},
 		{"timeout without a connection", silence, []string{"--timeout", "10ms"}, cli.ExitFailed, "without a connection"},
 		{"not found", answer(404, "text/plain", "no such page"), nil, cli.ExitFailed, "the server answered 404 Not Found: no such page"},
-		{"unauthorized", answer(401, "", ""), nil, cli.ExitFailed, "give a token with --header"},
+		{"unauthorized", answer(401, "", ""), nil, cli.ExitFailed, "give a token with --token"},
 		{"problem", answer(400, "application/problem+json", `{"detail":"since is not a time","field":"since"}`), nil, cli.ExitFailed, `since is not a time (field "since")`},
 		{"a page", answer(200, "text/html", "<p>"), nil, cli.ExitFailed, "the answer is text/html, not text/event-stream"},
 		{"no type", func(w http.ResponseWriter, _ *http.Request) { w.Header()["Content-Type"] = nil }, nil, cli.ExitFailed, "no Content-Type"},

@@ -13,20 +13,25 @@ import (
 const (
 	defaultURL = "http://127.0.0.1:7730"
 	urlEnv     = "TIDEWIRE_URL"
+	tokenEnv   = "TIDEWIRE_TOKEN"
 )
 
 // A hubFlags is how the commands that speak to a hub find it.
 type hubFlags struct {
 	url    string
+	token  string
 	header []string
+
+	hubToken string // of the environment: for a hub, and not for any other URL
 }
 
 func (f *hubFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.url, "url", defaultURL, "the hub's `URL`; $"+urlEnv+" sets another default")
-	cmd.Flags().StringArrayVarP(&f.header, "header", "H", nil, "send this header, `'Name: value'`, such as a token; may be repeated")
+	cmd.Flags().StringVar(&f.token, "token", "", "send this `TOKEN` or publisher key, as Authorization: Bearer; $"+tokenEnv+" has one for the hub, which stands in no shell history")
+	cmd.Flags().StringArrayVarP(&f.header, "header", "H", nil, "send this header, `'Name: value'`; may be repeated")
 }
 
-// base returns the hub's URL.
+// base returns the hub's URL. The token of the environment is sent from then on.
 func (f *hubFlags) base(cmd *cobra.Command, std IO) (*url.URL, error) {
 	text, source := f.url, "--url"
 	if env := std.Getenv(urlEnv); env != "" && !cmd.Flags().Changed("url") {
@@ -39,10 +44,11 @@ func (f *hubFlags) base(cmd *cobra.Command, std IO) (*url.URL, error) {
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, usagef("%s is %q, but a hub's URL has no query and no fragment", source, text)
 	}
+	f.hubToken = std.Getenv(tokenEnv)
 	return u, nil
 }
 
-// headers returns those that --header gives, and the program's own name.
+// headers returns those that --header gives, the token, and the program's own name.
 func (f *hubFlags) headers() (http.Header, error) {
 	h := http.Header{"User-Agent": {userAgent()}}
 	own := true
@@ -61,7 +67,29 @@ func (f *hubFlags) headers() (http.Header, error) {
 		}
 		h.Add(name, value)
 	}
-	return h, nil
+	return h, f.authorize(h)
+}
+
+// authorize adds the token. Its errors do not repeat it.
+func (f *hubFlags) authorize(h http.Header) error {
+	text, source := f.token, "--token"
+	switch {
+	case text != "" && h["Authorization"] != nil:
+		return usagef("--token and --header Authorization cannot be given together")
+	case h["Authorization"] != nil:
+		return nil
+	case text == "":
+		text, source = f.hubToken, tokenEnv
+	}
+	text = strings.TrimSpace(text)
+	switch {
+	case text == "":
+		return nil
+	case strings.ContainsAny(text, " \t") || !isHeaderValue(text):
+		return usagef("%s has a blank or a control character in it: give the token alone, without \"Bearer\"", source)
+	}
+	h.Set("Authorization", "Bearer "+text)
+	return nil
 }
 
 func userAgent() string {
