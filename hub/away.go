@@ -52,7 +52,9 @@ func (h *Hub) sendAway(w http.ResponseWriter, r *http.Request, e *RequestError) 
 		return // the client has gone
 	}
 	defer s.Close()
-	_ = s.Send(h.errorEvent(e))
+	why := h.errorEvent(e)
+	why.Retry = 0 // which is told already
+	_ = s.Send(why)
 }
 
 // retryAfter returns when a client should come back. Those who are sent away together are
