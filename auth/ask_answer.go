@@ -33,7 +33,7 @@ type verdict struct {
 
 // grant returns what is granted, and no more than inner has.
 func (v *verdict) grant(inner *hub.Grant) *hub.Grant {
-	g := v.permissions.grant(v.subject, "the application", v.expires)
+	g := v.permissions.grant(v.subject, "the application", v.expires, nil)
 	g.Narrow = true
 	if inner == nil {
 		return g

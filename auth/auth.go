@@ -62,7 +62,8 @@ type Options struct {
 	// PublisherKeys are those that [LoadPublisherKeys] returns.
 	PublisherKeys []PublisherKey
 
-	// Anonymous is what may be done without credentials. Default: nothing.
+	// Anonymous is what may be done without credentials, and with a token or a publisher
+	// key beside what that grants. Default: nothing.
 	Anonymous *hub.Grant
 
 	// Tickets redeem those in URLs. Default: there are none.
@@ -166,7 +167,7 @@ func (a *Authority) newState(o *Options, old *state) (*state, error) {
 		s.Options = *o
 	}
 	s.defaults()
-	publisher, err := newPublisherKeys(s.PublisherKeys)
+	publisher, err := newPublisherKeys(s.PublisherKeys, s.Anonymous)
 	if err := errors.Join(s.check(), err); err != nil {
 		return nil, err
 	}
@@ -179,7 +180,7 @@ func (a *Authority) newState(o *Options, old *state) (*state, error) {
 	s.verifier = verifier{
 		keys: slices.Clone(s.Keys), issuer: s.Issuer, audience: slices.Clone(s.Audience),
 		leeway: max(s.Leeway, 0), requireExpiry: s.RequireExpiry,
-		now: s.Now, cache: newCache(), version: &a.version,
+		anonymous: s.Anonymous, now: s.Now, cache: newCache(), version: &a.version,
 	}
 	for _, u := range s.JWKS {
 		s.verifier.sets = append(s.verifier.sets, a.keySetOf(u, s, old))

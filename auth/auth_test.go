@@ -202,6 +202,30 @@ func TestAuthority_Anonymous(t *testing.T) {
 	refused(t, a, request("GET", "/events/x", bearer("x.y.z")), hub.ProblemUnauthorized, "no keys to check tokens with")
 }
 
+func TestAuthority_WhoSaysWhoItIsMayDoNoLess(t *testing.T) {
+	key, k, err := auth.NewPublisherKey("backend", auth.Permissions{Publish: []string{"orders/*"}}, time.Time{}, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAuthority(t, &auth.Options{
+		Keys: []auth.Key{secretKey(t)}, Now: at(tokenNow), PublisherKeys: []auth.PublisherKey{k},
+		Anonymous: &hub.Grant{Subscribe: []string{"public/**"}},
+	})
+	token := signSecret(t, `{"sub":"bob","tidewire":{"subscribe":["news/*"]}}`, nil)
+	for _, c := range []struct {
+		credential                  string
+		subject, publish, subscribe string
+	}{
+		{key, "key:backend", "orders/*", "public/**"},
+		{token, "bob", "", "news/* public/**"},
+	} {
+		g := granted(t, a, request("GET", "/events/x", bearer(c.credential)))
+		if g.Anonymous || g.Subject != c.subject || strings.Join(g.Publish, " ") != c.publish || strings.Join(g.Subscribe, " ") != c.subscribe {
+			t.Errorf("got %+v, want %q to publish %q and subscribe to %q", g, c.subject, c.publish, c.subscribe)
+		}
+	}
+}
+
 func TestAuthority_NothingConfigured(t *testing.T) {
 	a, err := auth.New(nil)
 	if err != nil {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -73,11 +74,21 @@ func (p *Permissions) lists() []patternList {
 	return []patternList{{"subscribe", &p.Subscribe}, {"publish", &p.Publish}, {"private", &p.Private}, {"delete", &p.Delete}}
 }
 
-func (p *Permissions) grant(subject, by string, expires time.Time) *hub.Grant {
-	return &hub.Grant{
+// grant returns what they grant, and besides what everyone may do: who says who it is may do
+// no less.
+func (p *Permissions) grant(subject, by string, expires time.Time, everyone *hub.Grant) *hub.Grant {
+	g := &hub.Grant{
 		Subject: subject, Expires: expires, By: by,
 		Subscribe: p.Subscribe, Publish: p.Publish, Private: p.Private, Delete: p.Delete, Admin: p.Admin,
 	}
+	if everyone != nil {
+		g.Subscribe = slices.Concat(p.Subscribe, everyone.Subscribe)
+		g.Publish = slices.Concat(p.Publish, everyone.Publish)
+		g.Private = slices.Concat(p.Private, everyone.Private)
+		g.Delete = slices.Concat(p.Delete, everyone.Delete)
+		g.Admin = p.Admin || everyone.Admin
+	}
+	return g
 }
 
 // readClaims reads the payload of a token whose signature holds. A claim that is not of its

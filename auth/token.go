@@ -29,6 +29,7 @@ type verifier struct {
 	audience      []string
 	leeway        time.Duration
 	requireExpiry bool
+	anonymous     *hub.Grant // what everyone may do; nil: nothing
 	now           func() time.Time
 	cache         *cache
 	version       *atomic.Uint64 // counts changes of the sets' keys
@@ -69,7 +70,7 @@ func (v *verifier) grant(ctx context.Context, field, text string) (*hub.Grant, e
 	if !expires.IsZero() {
 		expires = expires.Add(v.leeway)
 	}
-	g := c.Permissions.grant(c.Subject, "the token", expires)
+	g := c.Permissions.grant(c.Subject, "the token", expires, v.anonymous)
 	v.cache.put(sum, version, g)
 	return g, nil
 }
