@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,10 +52,13 @@ func attack(address string, n int, send string) {
 
 func TestLimits_SlowRequestsHoldNothing(t *testing.T) {
 	n := many()
-	for _, tt := range []struct{ name, send, counts string }{
-		{"headers", "POST /events/a HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", "max-waiting"},
-		{"bodies", "POST /events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nbegin", "body-timeout"},
-		{"event streams that are refused", "POST /events/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/event-stream\r\nIf-Match: \"x\"\r\nContent-Length: 100000\r\n\r\n", "max-connections-per-address"},
+	for _, tt := range []struct {
+		name, send string
+		counts     []string // one of them at least, as the machine's speed has it
+	}{
+		{"headers", "POST /events/a HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", []string{"max-waiting"}},
+		{"bodies", "POST /events/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nbegin", []string{"body-timeout"}},
+		{"event streams that are refused", "POST /events/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/event-stream\r\nIf-Match: \"x\"\r\nContent-Length: 100000\r\n\r\n", []string{"max-connections-per-address", "max-waiting"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, address := serve(t, server.Config{Limits: server.Limits{
@@ -86,8 +90,9 @@ func TestLimits_SlowRequestsHoldNothing(t *testing.T) {
 				}
 			}
 			t.Logf("%d events came while %d attacked; refused: %v", rounds, n, s.Refused())
-			if s.Refused()[tt.counts] == 0 {
-				t.Errorf("got nothing refused by %s", tt.counts)
+			refused := s.Refused()
+			if !slices.ContainsFunc(tt.counts, func(bound string) bool { return refused[bound] > 0 }) {
+				t.Errorf("got nothing refused by %v", tt.counts)
 			}
 			eventually(t, "only the honest stream is left", func() bool { return s.Usage().Connections == 1 })
 		})

@@ -95,11 +95,34 @@ func TestDocs_CommandsRun(t *testing.T) {
 				if b.lang != "sh" {
 					continue
 				}
+				if strings.Contains(b.text, "tidewire key new") {
+					runScript(t, b.text)
+					continue
+				}
 				for line := range strings.Lines(b.text) {
 					runCommand(t, strings.TrimSpace(line))
 				}
 			}
 		})
+	}
+}
+
+// runScript runs a block as a whole, with the program installed, in a directory of its own,
+// and ends what it leaves in the background. What it prints last must be a hub's answer.
+func runScript(t *testing.T, text string) {
+	t.Helper()
+	bin, dir := t.TempDir(), t.TempDir()
+	if out, err := command(t, "go", "build", "-o", bin, "./cmd/tidewire").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", text+"kill $!; wait $!")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte(`"position":`)) {
+		t.Errorf("%s: got %v\n%s", text, err, out)
 	}
 }
 
