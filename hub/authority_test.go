@@ -314,7 +314,7 @@ func TestAuthority_AStreamEndsWithItsGrant(t *testing.T) {
 				t.Fatalf("got %v after %q, want a clean end", err, b)
 			}
 			text := string(b)
-			if i, j := strings.Index(text, "before"), strings.Index(text, "tidewire.error"); i < 0 || j < i || !strings.Contains(text, "token-expired") || !strings.Contains(text, "the badge expired") {
+			if i, j := strings.Index(text, "before"), strings.Index(text, "tidewire.error"); i < 0 || j < i || !strings.Contains(text, "token-expired") || !strings.Contains(text, "what the badge grants ended") {
 				t.Errorf("got %q, want the event and then that it expired", text)
 			}
 			if time.Now().Before(expires) {

@@ -117,14 +117,8 @@ func (e *engine) close() {
 // takeOver makes a stream of a request, if it can, and of the cursor and the permit, which
 // are the stream's then.
 func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, beat heartbeat, p *permit) bool {
-	if r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.TLS != nil {
-		return false
-	}
-	if _, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); !ok {
-		return false
-	}
-	hijacker, ok := w.(http.Hijacker)
-	if !ok || e.run() != nil || e.all() == nil {
+	hijacker := e.hijackable(w, r)
+	if hijacker == nil {
 		return false
 	}
 	conn, _, err := hijacker.Hijack()
@@ -154,6 +148,21 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, bea
 	e.join(st)
 	e.all()[e.choose(c.feed)].enter(st)
 	return true
+}
+
+// hijackable returns what takes the connection of a request over, nil if that cannot be.
+func (e *engine) hijackable(w http.ResponseWriter, r *http.Request) http.Hijacker {
+	if r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.TLS != nil {
+		return nil
+	}
+	if _, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); !ok {
+		return nil
+	}
+	hijacker, ok := w.(http.Hijacker)
+	if !ok || e.run() != nil || e.all() == nil {
+		return nil
+	}
+	return hijacker
 }
 
 // join puts a stream on its feed's lane, if that reaches back as far as its cursor.

@@ -28,6 +28,8 @@ func (*engine) takeOver(http.ResponseWriter, *http.Request, *cursor, heartbeat, 
 	return false
 }
 
+func (*engine) hold(http.ResponseWriter, *http.Request, *cursor, *permit, poll) bool { return false }
+
 func (*engine) subscriptions(context.Context) []Subscription { return nil }
 
 func (*engine) end(context.Context, func(*Subscription) bool, *RequestError) int { return 0 }

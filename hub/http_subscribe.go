@@ -59,9 +59,8 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	if media == mediaJSON {
-		defer c.close()
-		defer h.serve(c, p).leave()
-		return h.servePoll(w, r, c, q)
+		taken, err = h.servePoll(w, r, c, p, q)
+		return err
 	}
 	if len(f.Patterns) == 0 { // with them a gap may be told between pages that is none
 		c.page = firstPage / 4

@@ -1,6 +1,9 @@
 package hub
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 // The defaults of [Options].
 const (
@@ -51,6 +54,11 @@ type Options struct {
 	// Slow says what becomes of streams that have been live and fall behind. Default:
 	// they get everything, later.
 	Slow SlowRules
+
+	// KeepAlive, if not nil, is given the connections of long-polls that were taken from
+	// the server, as [Hub.ServeHTTP] says, and have been answered: it should have the
+	// server serve them further, and must not wait. Default: they are closed.
+	KeepAlive func(net.Conn)
 
 	// Authority says who may do what over HTTP. Default: anyone may do everything.
 	Authority Authority

@@ -70,7 +70,7 @@ func (p *permit) expired(now time.Time) bool {
 func (p *permit) expiry() *RequestError {
 	return &RequestError{
 		Problem: ProblemTokenExpired, Challenge: `Bearer realm="tidewire", error="invalid_token"`,
-		Detail: fmt.Sprintf("%s expired at %s: get a new one, and go on with the last id", p.by(), p.grant.Expires.UTC().Format(time.RFC3339)),
+		Detail: fmt.Sprintf("what %s grants ended at %s: get something newer, and go on with the last id", p.by(), p.grant.Expires.UTC().Format(time.RFC3339)),
 	}
 }
 

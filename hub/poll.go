@@ -54,37 +54,60 @@ func parsePoll(r *request) (p poll, err error) {
 	return p, nil
 }
 
-// servePoll answers with the events that there are, at once, or when there are some.
-func (h *Hub) servePoll(w http.ResponseWriter, r *http.Request, c *cursor, q poll) error {
+// servePoll answers with the events that there are, at once, or when there are some. It
+// returns true if the answer is still to come, and the cursor and the permit are others'.
+func (h *Hub) servePoll(w http.ResponseWriter, r *http.Request, c *cursor, p *permit, q poll) (held bool, err error) {
+	defer func() {
+		if !held {
+			c.close()
+		}
+	}()
 	ctx := r.Context()
-	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Time{}) // the answer may come late,
-	defer h.cutOff(w)()
 	// What was answered to a publisher before must be there.
 	if err := h.hot.reach(ctx, h.log.Head().Seq); err != nil {
-		return nil // the client has gone
+		return false, nil // the client has gone
 	}
 	b := newPollBody(h, c, q.limit)
 	more, err := b.fill(func() ([]*item, error) { return c.poll(ctx) })
-	if err == nil && q.wait > 0 && !more && b.empty() {
-		timer := time.NewTimer(q.wait)
-		defer timer.Stop()
-		var batch []*item
-		if batch, err = c.next(ctx, timer.C); err == nil {
-			b.add(batch)
-		} else {
-			err = b.note(err)
-		}
+	if err != nil {
+		return false, err
+	}
+	waits := q.wait > 0 && !more && b.empty()
+	if waits && h.engine.hold(w, r, c, p, q) {
+		return true, nil
+	}
+	defer h.serve(c, p).leave()
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Time{}) // the answer may come late,
+	defer h.cutOff(w)()
+	if waits {
+		err = h.await(ctx, b, q.wait)
 	}
 	if h.opt.WriteTimeout > 0 {
 		_ = rc.SetWriteDeadline(time.Now().Add(h.opt.WriteTimeout)) // but not slowly
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	answerPoll(w, r, b, q.wait > 0)
 	c.served.begun()
-	return nil
+	return false, nil
+}
+
+// await has a body take what comes within a time.
+func (h *Hub) await(ctx context.Context, b *pollBody, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		batch, err := b.cursor.next(ctx, timer.C)
+		if err != nil {
+			return b.note(err)
+		}
+		if len(batch) > 0 {
+			b.add(batch)
+			return nil
+		}
+	}
 }
 
 // A pollBody is the answer to a poll as it grows.

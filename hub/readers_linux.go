@@ -60,9 +60,16 @@ func (e *engine) read() {
 			r.queue = nil
 		}
 		r.mu.Unlock()
-		p := e.page(next.st)
+		p := e.pageOf(next.st)
 		next.shard.post(func() { next.shard.turnPage(next.st, &p) })
 	}
+}
+
+func (e *engine) pageOf(st *stream) page {
+	if st.waiter != nil {
+		return e.answerPage(st)
+	}
+	return e.page(st)
 }
 
 // A page is what was read for a stream.
@@ -135,6 +142,10 @@ func chunkInPlace(b []byte, room int) []byte {
 // turnPage takes a page for a stream.
 func (s *shard) turnPage(st *stream, p *page) {
 	st.asked = false
+	if st.waiter != nil {
+		s.takeAnswer(st, p)
+		return
+	}
 	if st.state != catching {
 		return // it is to end, or has
 	}

@@ -334,10 +334,13 @@ func (s *shard) enter(st *stream) {
 			return
 		}
 		s.expire(st)
+		if st.waiter != nil {
+			s.expireWaiter(st)
+		}
 		s.flush(st)
 		select {
 		case <-s.hub.draining: // perhaps before there were shards
-			s.end(st, s.hub.farewell())
+			s.sendOff(st)
 		default:
 		}
 	})
@@ -393,7 +396,7 @@ func (s *shard) attend(r ready) {
 	if st == nil || st.gen != r.gen {
 		return // one that had the slot before
 	}
-	if r.events&^syscall.EPOLLOUT != 0 && !s.hears(st) {
+	if r.events&^syscall.EPOLLOUT != 0 && !s.isThere(st) {
 		s.close(st)
 		return
 	}
@@ -402,6 +405,14 @@ func (s *shard) attend(r ready) {
 		s.skip(st)
 		s.flush(st)
 	}
+}
+
+// isThere tells whether a stream's client is.
+func (s *shard) isThere(st *stream) bool {
+	if st.waiter != nil {
+		return s.hearsNothing(st)
+	}
+	return s.hears(st)
 }
 
 // hears reads what a client sends after its request, of which nothing is wanted. It returns
@@ -438,9 +449,18 @@ func (s *shard) end(st *stream, last []byte) {
 func (s *shard) drain() {
 	for _, st := range s.slots {
 		if st != nil {
-			s.end(st, s.hub.farewell())
+			s.sendOff(st)
 		}
 	}
+}
+
+// sendOff has a stream end whose client is to come back.
+func (s *shard) sendOff(st *stream) {
+	if st.waiter != nil {
+		s.refuseWaiter(st, ErrShutdown)
+		return
+	}
+	s.end(st, s.hub.farewell())
 }
 
 // stop cuts all streams.

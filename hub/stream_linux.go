@@ -24,6 +24,7 @@ type stream struct {
 	feed   *feed
 	permit *permit
 	cursor *cursor // while it catches up
+	waiter *waiter // of a poll; nil of a stream of events
 	rest   []byte  // to be written before anything else; may be shared
 	next   uint64  // the ordinal in the lane of the next event
 	after  uint64  // the sequence of the last event that was begun
@@ -197,6 +198,10 @@ func (s *shard) flush(st *stream) {
 		return
 	}
 	s.flushes++
+	if st.waiter != nil {
+		s.answerWaiter(st)
+		return
+	}
 	c := &nothing
 	if st.state == live {
 		c = s.cutOf(st)

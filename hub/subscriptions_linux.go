@@ -61,7 +61,11 @@ func (e *engine) end(ctx context.Context, match func(*Subscription) bool, why *R
 			}
 			if d := s.describe(st); match(&d) {
 				counts[s.n]++
-				s.end(st, last)
+				if st.waiter != nil {
+					s.refuseWaiter(st, why)
+				} else {
+					s.end(st, last)
+				}
 			}
 		}
 	})
@@ -98,9 +102,16 @@ func (s *shard) expire(st *stream) {
 func (s *shard) endExpired() {
 	for len(s.expiries) > 0 && s.expiries[0].at <= time.Now().UnixNano() {
 		x := heap.Pop(&s.expiries).(expiry)
-		if s.has(x) {
-			st := s.slots[x.slot]
+		if !s.has(x) {
+			continue
+		}
+		switch st := s.slots[x.slot]; {
+		case st.waiter == nil:
 			s.end(st, s.hub.lastWords(st.permit.expiry()))
+		case st.permit.expired(time.Now()):
+			s.refuseWaiter(st, st.permit.expiry())
+		default:
+			s.timeIsUp(st)
 		}
 	}
 }

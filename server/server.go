@@ -78,16 +78,17 @@ type Config struct {
 
 // A Server is a daemon that listens.
 type Server struct {
-	drain    time.Duration
-	front    *front
-	limiter  *limiter
-	gate     *gate
-	ending   sync.WaitGroup // streams whose ticket is used for another one
-	listener net.Listener
-	log      hub.Log
-	control  *control // nil without a data directory
-	hub      *hub.Hub
-	http     *http.Server
+	drain     time.Duration
+	front     *front
+	limiter   *limiter
+	gate      *gate
+	ending    sync.WaitGroup // streams whose ticket is used for another one
+	listener  net.Listener
+	givenBack *givenBack
+	log       hub.Log
+	control   *control // nil without a data directory
+	hub       *hub.Hub
+	http      *http.Server
 }
 
 // New makes a server and has it listen. Run must be called then.
@@ -104,6 +105,8 @@ func New(c *Config) (*Server, error) {
 	if s.front, s.listener, err = newFront(&cfg); err != nil {
 		return nil, err
 	}
+	s.givenBack = newGivenBack(s.listener.Addr())
+	cfg.Hub.KeepAlive = s.givenBack.give
 	if err := s.open(&cfg); err != nil {
 		return nil, errors.Join(err, s.listener.Close(), s.front.close())
 	}
@@ -192,6 +195,7 @@ func (s *Server) TLSNotice() string { return s.front.notice() }
 // When cut ends, or DrainTimeout is over, what is left is cut off.
 func (s *Server) Run(ctx, cut context.Context) error {
 	served := s.front.serve(s.http, s.limiter.listen(s.listener))
+	s.serveGivenBack(s.http)
 	var failed error
 	select {
 	case failed = <-served:
