@@ -103,6 +103,7 @@ type socketRequest struct {
 	*request
 	filter      Filter
 	publishOnly bool
+	tell        bool // its position, where no event does
 }
 
 func (h *Hub) parseSocket(r *http.Request) (*socketRequest, error) {
@@ -121,6 +122,11 @@ func (h *Hub) parseSocket(r *http.Request) (*socketRequest, error) {
 	if q.filter, err = req.filter(time.Now()); err != nil {
 		return nil, err
 	}
+	beat, err := heartbeatOf(req)
+	if err != nil {
+		return nil, err
+	}
+	q.tell = beat != beatComment && h.opt.PositionInterval > 0
 	if q.publishOnly && len(req.topics)+len(req.patterns) == 0 {
 		return q, nil // each event names its own
 	}
@@ -203,6 +209,9 @@ func (h *Hub) socketCursor(ctx context.Context, q *socketRequest, p *permit) (*c
 		c.page = firstPage / 4
 	}
 	c.slow = c.feed.slow
+	if q.tell {
+		c.place = newPlace(c.after, f.From.LastEventID != "")
+	}
 	batch, err := c.poll(ctx)
 	var gap *GapError
 	if err != nil && err != errEnded && !errors.As(err, &gap) {
@@ -250,26 +259,42 @@ func (s *socket) run(r *http.Request, send func(context.Context) error) {
 // stream sends a subscription, beginning with what poll has returned.
 func (s *socket) stream(ctx context.Context, c *cursor, batch []*item, err error) error {
 	epoch := s.hub.log.Head().Epoch
+	idle := newIdleTimer(s.hub.opt.PositionInterval)
+	defer idle.stop()
 	for {
 		var gap *GapError
 		switch {
 		case errors.As(err, &gap):
-			if s.write(controlMessage(gapEvent(gap))) != nil {
-				return errBroken
-			}
-		case err != nil && ctx.Err() != nil:
+			err = s.write(controlMessage(gapEvent(gap)))
+			c.place.told(gap.resumed)
+		case err != nil && err != errIdle && ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err != nil:
+		case err != nil && err != errIdle:
 			return err
+		case len(batch) > 0:
+			err = s.writeAll(batch, epoch)
+			c.place.told(batch[len(batch)-1].Seq)
+		case c.place.behind(c.after):
+			err = s.write(controlMessage(sse.Event{ID: c.position(), Type: "tidewire.hb"}))
+			c.place.told(c.after)
+		default:
+			err = nil
 		}
-		for _, it := range batch {
-			if s.write(it.json(epoch)) != nil {
-				return errBroken
-			}
+		if err != nil {
+			return errBroken
 		}
 		c.served.moved(c.after)
-		batch, err = c.next(ctx, nil)
+		batch, err = c.next(ctx, idle.start())
 	}
+}
+
+func (s *socket) writeAll(batch []*item, epoch string) error {
+	for _, it := range batch {
+		if err := s.write(it.json(epoch)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wait is stream for who publishes only.
