@@ -49,7 +49,7 @@ func (x *examination) lookAtCompression(ctx context.Context) error {
 	switch m := (measured{"coding": s.coding}); {
 	case !came && x.started:
 		m["waited_ms"] = ms(x.timeout)
-		x.problem("compression", compression, m, "plain, the stream begins at once; as %s nothing came in %s: what compresses does not flush", s.coding, brief(x.timeout))
+		x.problem("compression", compression, m, "plain, the stream begins at once; as %s nothing that can be read came in %s: what compresses does not flush", s.coding, brief(x.timeout))
 	case !came:
 		x.note("compression", compression, m, "the stream is compressed (%s), and whether that holds events back cannot be told while none comes", s.coding)
 	default:

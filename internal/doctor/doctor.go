@@ -91,8 +91,10 @@ func Run(ctx context.Context, url string, opts *Options) (*Report, error) {
 	for _, look := range []func(context.Context) error{
 		x.lookAtAnswer, x.lookAtHTTP3, x.lookAtDelivery, x.lookAtCompression, x.lookAtResume, x.lookAtCORS, x.lookAtIdle,
 	} {
+		found := len(x.report.Findings)
 		err := look(ctx)
 		if ctx.Err() != nil {
+			x.report.Findings = x.report.Findings[:found] // the step's own would tell of the interruption
 			return x.report, context.Cause(ctx)
 		}
 		if err == errOver {

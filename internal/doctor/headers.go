@@ -114,9 +114,16 @@ func (x *examination) tellProxies() {
 	x.ok("proxies", nil, "%s", strings.Join(x.report.Proxies, "; "))
 }
 
-// shows tells whether a program or service shows itself as a proxy.
+// shows tells whether a program or service, which the first word of name tells, shows
+// itself as a proxy.
 func (r *Report) shows(name string) bool {
-	return slices.ContainsFunc(r.Proxies, func(p string) bool { return strings.Contains(strings.ToLower(p), strings.ToLower(name)) })
+	word, _, _ := strings.Cut(strings.ToLower(name), " ")
+	return slices.ContainsFunc(r.Proxies, func(p string) bool {
+		if _, value, ok := strings.Cut(p, ": "); ok {
+			p = value
+		}
+		return strings.Contains(strings.ToLower(p), word)
+	})
 }
 
 // lookAtClock compares the server's clock with ours.
