@@ -275,6 +275,7 @@ func TestRun_FirstBytesThatDoNotCome(t *testing.T) {
 		severity doctor.Severity
 	}{{"of a hub", true, doctor.Problem}, {"of others", false, doctor.Note}} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if test.ours {
 					w.Header().Set("Tidewire-Closed", "false")

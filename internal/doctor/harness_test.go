@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +73,12 @@ func require(t *testing.T, program string) string {
 // startNginx puts nginx before upstream. directives stand in its location. It returns its URL.
 func startNginx(t *testing.T, upstream, directives string) string {
 	t.Helper()
+	return runNginx(t, fmt.Sprintf("location / { proxy_pass %s; %s }", upstream, directives))
+}
+
+// runNginx runs nginx with a location, and returns its URL.
+func runNginx(t *testing.T, location string) string {
+	t.Helper()
 	path, dir, address := require(t, "nginx"), t.TempDir(), freePort(t)
 	return startProxy(t, address, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`
 daemon off; master_process off; pid %[1]s/pid; error_log stderr warn;
@@ -80,9 +87,9 @@ http {
 	access_log off;
 	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy;
 	fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
-	server { listen %[2]s; location / { proxy_pass %[3]s; %[4]s } }
+	server { listen %[2]s; %[3]s }
 }
-`, dir, address, upstream, directives), func(config string) *exec.Cmd {
+`, dir, address, location), func(config string) *exec.Cmd {
 		return exec.Command(path, "-e", "stderr", "-p", dir, "-c", config)
 	})
 }
@@ -91,8 +98,7 @@ http {
 // its URL.
 func startHAProxy(t *testing.T, upstream, directives string) string {
 	t.Helper()
-	path, address := require(t, "haproxy"), freePort(t)
-	return startProxy(t, address, filepath.Join(t.TempDir(), "haproxy.cfg"), fmt.Sprintf(`
+	return runHAProxy(t, fmt.Sprintf(`
 defaults
 	mode http
 	timeout connect 5s
@@ -100,9 +106,20 @@ defaults
 	timeout server 1m
 	%s
 listen stream
-	bind %s
+	bind :443 ssl
 	server upstream %s
-`, strings.ReplaceAll(directives, "; ", "\n\t"), address, strings.TrimPrefix(upstream, "http://")), func(config string) *exec.Cmd {
+`, strings.ReplaceAll(directives, "; ", "\n\t"), strings.TrimPrefix(upstream, "http://")))
+}
+
+var bind = regexp.MustCompile(`bind :443 .*`)
+
+// runHAProxy runs HAProxy, listening in clear text elsewhere than config says, and returns
+// its URL.
+func runHAProxy(t *testing.T, config string) string {
+	t.Helper()
+	path, address := require(t, "haproxy"), freePort(t)
+	config = bind.ReplaceAllString(config, "bind "+address)
+	return startProxy(t, address, filepath.Join(t.TempDir(), "haproxy.cfg"), config, func(config string) *exec.Cmd {
 		return exec.Command(path, "-db", "-f", config)
 	})
 }

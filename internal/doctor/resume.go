@@ -15,7 +15,7 @@ const missedEvents = 2
 func (x *examination) lookAtResume(ctx context.Context) error {
 	target := x.url
 	switch {
-	case x.probe != "" && (!x.live.measured || x.live.held):
+	case x.probe == "" && !x.started, x.probe != "" && (!x.live.measured || x.live.held):
 		x.note("resume", "", nil, "it was not tried, as no event comes")
 		return nil
 	case x.probe != "":
