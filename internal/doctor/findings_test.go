@@ -2,11 +2,16 @@ package doctor_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -346,6 +351,85 @@ func TestRun_CodingThatNobodyAskedFor(t *testing.T) {
 	r := examine(t, url, doctor.Options{})
 	wrong(t, r, "compression")
 	found(t, r, "compression", doctor.Problem, "zstd", "says nothing")
+}
+
+// TestRun_CodingsThatAreNotDecoded has one that browsers ask for over https, of which only
+// the time can be told.
+func TestRun_CodingsThatAreNotDecoded(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name     string
+		begin    string
+		severity doctor.Severity
+		says     string
+	}{
+		{"at once", "\x0b\x02\x80", doctor.OK, "begins at once"},
+		{"held back", "", doctor.Problem, "nothing that can be read"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			plain := streaming(hold)
+			s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !strings.Contains(r.Header.Get("Accept-Encoding"), "br") {
+					plain(w, r)
+					return
+				}
+				w.Header().Set("Content-Type", "text/event-stream")
+				w.Header().Set("Content-Encoding", "br")
+				send(w, test.begin)
+				hold(w, r)
+			}))
+			t.Cleanup(s.Close)
+			r := examine(t, s.URL, doctor.Options{TLS: trusting(t, s.URL)})
+			found(t, r, "compression", test.severity, "br", test.says)
+		})
+	}
+}
+
+// TestRun_CertificatesNearTheirEnd has one whose life is nearly over, and others.
+func TestRun_CertificatesNearTheirEnd(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for _, test := range []struct {
+		name       string
+		life, left time.Duration
+		severity   doctor.Severity
+		says       string
+	}{
+		{"of three months, new", 90 * day, 80 * day, doctor.OK, "days more"},
+		{"of three months, to be renewed", 90 * day, 20 * day, doctor.Note, "renewal"},
+		{"of three months, late", 90 * day, 5 * day, doctor.Problem, "renew it now"},
+		{"of a year, with a month", 365 * day, 31 * day, doctor.OK, "days more"},
+		{"of a week, with three days", 7 * day, 3 * day, doctor.OK, "days more"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewUnstartedServer(streaming(hold))
+			s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, test.left-test.life, test.left)}}
+			s.StartTLS()
+			t.Cleanup(s.Close)
+			r := examine(t, s.URL, doctor.Options{TLS: trusting(t, s.URL), Timeout: timeout})
+			found(t, r, "certificate", test.severity, test.says)
+		})
+	}
+}
+
+// certificate returns one for this machine, with its bounds as durations from now.
+func certificate(t *testing.T, from, until time.Duration) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(until),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // TestRun_ResumesOtherServers has servers that are not ours, with events of their own:

@@ -32,7 +32,7 @@ func (x *examination) lookAtHTTP3(ctx context.Context) error {
 		DisableCompression: true,
 		QUICConfig:         &quic.Config{HandshakeIdleTimeout: x.timeout},
 	}
-	defer t.Close() // it has no more to say than its requests
+	defer func() { _ = t.Close() }() // it has no more to say than its requests
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://"+to+u.RequestURI(), nil)
 	if err != nil {
 		return nil

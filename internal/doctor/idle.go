@@ -44,7 +44,7 @@ func (x *examination) lookAtIdle(ctx context.Context) error {
 
 // tellOpen tells of a stream that was still open.
 func (x *examination) tellOpen(age, longest time.Duration, beats int) {
-	m := measured{"watched_s": age.Seconds(), "longest_silence_s": longest.Seconds(), "bytes_came": beats}
+	m := measured{"watched_s": seconds(age), "longest_silence_s": seconds(longest), "bytes_came": beats}
 	if longest >= longSilence {
 		x.note("idle", idle, m, "the stream stayed open for %s, with silences of up to %s: proxies that cut after a minute would not let that pass; have the server send a comment line every 15 s or so", brief(age), brief(longest))
 		return
@@ -54,7 +54,7 @@ func (x *examination) tellOpen(age, longest time.Duration, beats int) {
 
 // tellCut tells of a stream that has ended.
 func (x *examination) tellCut(end error, age, silence, longest time.Duration) {
-	m := measured{"cut_after_s": age.Seconds(), "silence_s": silence.Seconds(), "longest_silence_s": longest.Seconds()}
+	m := measured{"cut_after_s": seconds(age), "silence_s": seconds(silence), "longest_silence_s": seconds(longest)}
 	how := "was cut (" + end.Error() + ")"
 	if end == io.EOF {
 		how = "was ended"

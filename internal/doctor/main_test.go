@@ -9,7 +9,7 @@ import (
 
 // TestMain lets many tests run at a time, whatever the processors: they wait.
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
 	leaktest.Main(m)

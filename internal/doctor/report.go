@@ -18,7 +18,7 @@ const (
 
 // A Finding is what one look at the stream has shown.
 type Finding struct {
-	Check    string         `json:"check"` // what was looked at, one of a fixed set of words
+	Check    string         `json:"check"` // what was looked at: one of the words in docs/proxies.md
 	Severity Severity       `json:"severity"`
 	Says     string         `json:"says"`               // with words of the server's own: escape it before a terminal shows it
 	Measured map[string]any `json:"measured,omitempty"` // numbers, whose units are in their names
@@ -92,6 +92,8 @@ func (r *Report) order(all []Remedy) []Remedy {
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }
 
 // brief writes a duration with about three digits.
 func brief(d time.Duration) string {
