@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -78,7 +79,7 @@ func (c *doctorCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case failed != nil:
-		return fmt.Errorf("it was interrupted, and not everything was looked at")
+		return errors.New("it was interrupted, and not everything was looked at")
 	case report.Problems() > 0:
 		return exitCode(ExitFailed)
 	}
@@ -165,11 +166,10 @@ func (c *doctorCommand) print(r *doctor.Report) error {
 	for _, f := range r.Findings {
 		counts[f.Severity]++
 		fmt.Fprintf(&s, "%-8s %s: %s\n", f.Severity, f.Check, visible(f.Says))
-		if f.Severity != doctor.Problem {
-			continue
-		}
-		for _, remedy := range f.Remedies {
-			fmt.Fprintf(&s, "         %-18s %s\n", remedy.For, remedy.Do)
+		if f.Severity == doctor.Problem {
+			for _, remedy := range f.Remedies {
+				fmt.Fprintf(&s, "         %-18s %s\n", remedy.For, remedy.Do)
+			}
 		}
 		if f.More != "" {
 			fmt.Fprintf(&s, "         %-18s %s\n", "more", f.More)

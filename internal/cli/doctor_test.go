@@ -27,7 +27,7 @@ func TestDoctor_OfAHub(t *testing.T) {
 	if code != cli.ExitOK || errs != "" {
 		t.Errorf("got code %d and errors %q, want none", code, errs)
 	}
-	for _, want := range []string{"ok       delivery: ", "ok       resume: ", "note     protocol: HTTP/1.1: ", url + "/events/clock: 0 problems, "} {
+	for _, want := range []string{"ok       delivery: ", "ok       resume: ", "note     protocol: HTTP/1.1: ", "docs/proxies.md#http2\n", url + "/events/clock: 0 problems, "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("got %s, want it to have %q", out, want)
 		}

@@ -86,7 +86,7 @@ func Run(ctx context.Context, url string, opts *Options) (*Report, error) {
 	}
 	x := &examination{
 		url: url, probe: o.Probe, header: o.Header, origin: o.Origin, idle: o.Idle, timeout: o.Timeout, tls: o.TLS, progress: o.Progress,
-		report: &Report{URL: redacted(url)},
+		report: &Report{URL: redacted(url), Proxies: []string{}, Findings: []Finding{}},
 	}
 	for _, look := range []func(context.Context) error{
 		x.lookAtAnswer, x.lookAtHTTP3, x.lookAtDelivery, x.lookAtCompression, x.lookAtResume, x.lookAtCORS, x.lookAtIdle,

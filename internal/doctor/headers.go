@@ -93,7 +93,7 @@ var marks = []struct{ header, name string }{
 
 // lookAtProxies finds those that show themselves. Others, such as HAProxy, do not.
 func (x *examination) lookAtProxies(h http.Header) {
-	x.report.Proxies = []string{}
+	x.report.Proxies = x.report.Proxies[:0]
 	for _, m := range marks {
 		value := strings.Join(h.Values(m.header), ", ")
 		switch {
