@@ -161,13 +161,17 @@ func (h *Hub) serveWebSocket(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer p.end()
-	c, batch, err := h.socketCursor(r.Context(), q, p)
-	var gap *GapError
-	if err != nil && err != errEnded && !errors.As(err, &gap) {
+	c, err := h.socketCursor(r.Context(), q, p)
+	if err != nil {
 		return err
 	}
+	var batch []*item
 	if !q.publishOnly {
 		defer c.close()
+		var gap *GapError
+		if batch, err = c.poll(r.Context()); err != nil && err != errEnded && !errors.As(err, &gap) {
+			return err
+		}
 	}
 	defer h.serve(c, p).leave()
 	header := w.Header().Clone()
@@ -190,20 +194,20 @@ func (h *Hub) serveWebSocket(w http.ResponseWriter, r *http.Request) error {
 // and the fields beside the data are bounded by themselves.
 func (h *Hub) maxMessage() int { return 6*h.limits.Load().EventSize + 64<<10 }
 
-// socketCursor returns where a socket begins, and what there is for it. For one that
-// publishes only it is a place that does not move, and needs no close.
-func (h *Hub) socketCursor(ctx context.Context, q *socketRequest, p *permit) (*cursor, []*item, error) {
+// socketCursor returns where a socket begins. For one that publishes only it is a place that
+// does not move, and needs no close.
+func (h *Hub) socketCursor(ctx context.Context, q *socketRequest, p *permit) (*cursor, error) {
 	if q.publishOnly {
-		return &cursor{hub: h, after: h.log.Head().Seq}, nil, nil
+		return &cursor{hub: h, after: h.log.Head().Seq}, nil
 	}
 	f := q.filter
 	if err := p.maySubscribe(&f); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	f.tidyPrivate()
 	c, err := h.newCursor(ctx, f)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(f.Patterns) == 0 { // with them a gap may be told between pages that is none
 		c.page = firstPage / 4
@@ -212,12 +216,7 @@ func (h *Hub) socketCursor(ctx context.Context, q *socketRequest, p *permit) (*c
 	if q.tell {
 		c.place = newPlace(c.after, f.From.LastEventID != "")
 	}
-	batch, err := c.poll(ctx)
-	var gap *GapError
-	if err != nil && err != errEnded && !errors.As(err, &gap) {
-		c.close()
-	}
-	return c, batch, err
+	return c, nil
 }
 
 // A socket is a WebSocket that is open. One goroutine writes events, one reads messages and

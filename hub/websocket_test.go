@@ -479,7 +479,7 @@ func TestWebSocket_EndsWithACode(t *testing.T) {
 
 	for _, ws := range []*socket{short, only} {
 		got, code, reason := ws.end()
-		if code != 1008 || reason != "token-expired" || len(got) != 1 || !strings.Contains(got[0], "the badge expired") {
+		if code != 1008 || reason != "token-expired" || len(got) != 1 || !strings.Contains(got[0], "the badge") {
 			t.Errorf("an expired grant: got %q, %d %q, want 1008 and why", got, code, reason)
 		}
 	}
