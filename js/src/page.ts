@@ -1,0 +1,109 @@
+import { Joiner } from "./joiner.js";
+import { Link } from "./link.js";
+import type { Feed, LinkOptions, Note, Options, Sink } from "./options.js";
+import { Tabs } from "./tabs.js";
+import { WorkerFeed } from "./workerfeed.js";
+
+/** What a source on this page has of the page's feed. */
+interface Member {
+  sink: Sink;
+  o: LinkOptions;
+  token: Options["getToken"];
+  joiner?: Joiner | undefined;
+}
+
+const pages = new Map<string, Page>();
+
+/**
+ * Has a source share the page's feed of the same connection, which shares that of other pages.
+ * The connection begins now: a source that does not catches up.
+ *
+ * @param id where the source begins, `""` for what its URL says
+ */
+export function share(o: LinkOptions, options: Options, sink: Sink, id: string): Feed {
+  const url = new URL(o.url);
+  const begins = !!id || beginnings.some((name) => url.searchParams.has(name));
+  for (const name of beginnings) url.searchParams.delete(name);
+  const live = { ...o, url: url.href };
+  const key = JSON.stringify([live, options.share, !!options.pauseWhenHidden]);
+  let page = pages.get(key);
+  if (!page) pages.set(key, page = new Page(key, live, options));
+  return page.add({ sink, o, token: options.getToken }, begins, id);
+}
+
+const beginnings = ["since", "last", "last_event_id"];
+
+/** The sources of one connection on this page. */
+class Page {
+  readonly #key: string;
+  readonly #members = new Set<Member>();
+  #feed: Feed;
+  #role: Note | undefined;
+  #opened: Note | undefined;
+  #id = "";
+
+  constructor(key: string, live: LinkOptions, options: Options) {
+    this.#key = key;
+    const sink: Sink = (note) => this.#take(note);
+    const { getToken } = options;
+    // Of a source that is still there.
+    const token = getToken && (() => [...this.#members].find((m) => m.token)!.token!());
+    const here = (): Feed => {
+      const link = (sink: Sink): Link => new Link(live, token, sink);
+      if (globalThis.navigator?.locks && globalThis.BroadcastChannel) return new Tabs("tidewire:" + key, link, sink);
+      const alone = link(sink);
+      alone.start();
+      return alone;
+    };
+    if (options.workerUrl && globalThis.SharedWorker) {
+      try {
+        const worker = new SharedWorker(options.workerUrl, { name: "tidewire" });
+        this.#feed = new WorkerFeed(worker, key, live, token, sink, () => {
+          this.#feed.close();
+          this.#feed = here();
+        });
+        return;
+      } catch { /* of another origin, or forbidden by the page's policy */ }
+    }
+    this.#feed = here();
+  }
+
+  add(m: Member, begins: boolean, id: string): Feed {
+    this.#members.add(m);
+    queueMicrotask(() => {
+      if (!this.#members.has(m)) return;
+      for (const note of [this.#role, this.#opened]) if (note) m.sink(note);
+      if (!begins && this.#id) m.sink({ kind: "id", id: this.#id });
+    });
+    if (begins) this.#join(m, id);
+    return {
+      close: () => {
+        m.joiner?.close();
+        if (!this.#members.delete(m) || this.#members.size) return;
+        pages.delete(this.#key);
+        this.#feed.close();
+      },
+      hide: (hidden) => this.#feed.hide(hidden),
+      sync: () => this.#feed.sync(),
+    };
+  }
+
+  #join(m: Member, id: string): void {
+    m.joiner?.close();
+    m.joiner = new Joiner(m.o, m.token, id, m.sink, () => { m.joiner = undefined; });
+    this.#feed.sync();
+  }
+
+  #take(note: Note): void {
+    if (note.kind === "role") this.#role = note;
+    if (note.kind === "open") this.#opened = note;
+    if (note.kind === "error" || note.kind === "paused") this.#opened = undefined;
+    if (note.kind === "lost") {
+      for (const m of this.#members) m.joiner ? m.joiner.take(note) : this.#join(m, this.#id);
+      return this.#feed.sync();
+    }
+    if (note.kind === "event" || note.kind === "id") this.#id = note.id;
+    if (note.kind === "end" && pages.get(this.#key) === this) pages.delete(this.#key);
+    for (const m of [...this.#members]) m.joiner ? m.joiner.take(note) : m.sink(note);
+  }
+}
