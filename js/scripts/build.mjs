@@ -9,6 +9,4 @@ await build({
   minify: true,
   format: "esm",
   target: "es2022",
-  sourcemap: true,
-  legalComments: "none",
 });

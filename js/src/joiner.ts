@@ -45,7 +45,7 @@ export class Joiner {
     switch (note.kind) {
       case "event":
         this.#came++;
-        if (after(note.position!, until)) return;
+        if (after(note.position ?? note.id, until)) return;
         this.#id = note.id;
         return this.#sink(note);
       case "id":

@@ -1,4 +1,4 @@
-import type { Feed, LinkOptions, Problem, Sink, Way } from "./options.js";
+import type { Feed, LinkOptions, Note, Problem, Sink, Way } from "./options.js";
 import { Parser } from "./parser.js";
 
 /** How an attempt came to its end. */
@@ -15,6 +15,7 @@ type End =
 const patience = 6; // how many strikes a way of waiting has
 const strikes = { late: 6, dead: 3, held: 3, cut: 2 };
 const refusals = 3; // in a row, before it is for good
+const slack = 15_000; // for a poll's answer, beyond what it is held
 const shortest = 100, longest = 86_400_000; // of reconnection times, ms
 
 /**
@@ -26,7 +27,8 @@ export class Link implements Feed {
   readonly #o: LinkOptions;
   readonly #sink: Sink;
   readonly #token: (() => string | Promise<string>) | undefined;
-  #run: AbortController | undefined;
+  #run: object | undefined | null; // set while there are attempts; null when they are over for good
+  #step = new AbortController(); // of the attempt, or of the wait for it
   #id: string;
   #retry: number;
   #way: Way = "streaming";
@@ -62,13 +64,12 @@ export class Link implements Feed {
     this.close();
     this.#id = id;
     this.#asked = false;
-    const run = this.#run = new AbortController();
-    void this.#attempts(run.signal);
+    void this.#attempts(this.#run = {});
   }
 
   close(): void {
-    this.#run?.abort();
-    this.#run = undefined;
+    this.#run &&= undefined;
+    this.#step.abort();
   }
 
   sync(): void {
@@ -77,36 +78,36 @@ export class Link implements Feed {
   }
 
   hide(hidden: boolean): void {
-    if (!hidden === !!this.#run) return;
+    if (this.#run === null || !hidden === !!this.#run) return;
     if (!hidden) return this.start();
     this.close();
     this.#sink({ kind: "paused" });
   }
 
-  async #attempts(signal: AbortSignal): Promise<void> {
-    for (let wait: number | undefined = 0; wait !== undefined; ) {
-      await sleep(wait, signal);
-      if (signal.aborted) return;
-      const climbing = this.#way !== "streaming" && Date.now() >= this.#climbAt;
-      if (climbing) {
+  async #attempts(run: object): Promise<void> {
+    for (let wait = 0; this.#run === run; ) {
+      const step = this.#step = new AbortController();
+      if (wait) await sleep(wait, step.signal);
+      if (this.#run !== run) return;
+      if (this.#way !== "streaming" && Date.now() >= this.#climbAt) {
         this.#way = "streaming";
         this.#strikes = patience - 1;
       }
       const began = Date.now();
-      const end = await this.#attempt(signal);
-      if (signal.aborted) return;
+      const end = await this.#attempt(step);
+      if (this.#run !== run) return;
       wait = this.#after(end, Date.now() - began);
-    }
+    } // a listener of what is told there may have closed it
   }
 
-  /** Draws the conclusions, and returns how long to wait; undefined for ever. */
-  #after(end: End, took: number): number | undefined {
+  /** Draws the conclusions, and returns how long to wait. */
+  #after(end: End, took: number): number {
     const way = this.#way;
     switch (end.kind) {
       case "stop":
-        this.#run = undefined;
+        this.#run = null;
         this.#sink({ ...end, kind: "end" });
-        return undefined;
+        return 0;
       case "polled":
         this.#failures = 0;
         if (end.held) this.#strikes = 0;
@@ -140,7 +141,7 @@ export class Link implements Feed {
   #failed(problem?: Problem, wait?: number, atLeast = 0): number {
     const back = Math.min(this.#retry * 2 ** this.#failures++, Math.max(this.#o.maxRetry, this.#retry));
     wait ??= Math.max(back, atLeast) * (1 + Math.random() / 2); // never sooner than the server says
-    this.#sink({ kind: "error", retryIn: Math.round(wait), ...(problem && { problem }) });
+    this.#sink({ kind: "error", retryIn: wait, problem });
     return wait;
   }
 
@@ -157,19 +158,21 @@ export class Link implements Feed {
   }
 
   /** A stream that has carried bytes for so long is no accident. */
-  get #steady(): number { return (this.#o.deadAfter || 45_000) / 4; }
+  get #steady(): number { return this.#o.deadAfter / 4; }
 
   #opened = false; // the attempt's answer was good
 
-  async #attempt(run: AbortSignal): Promise<End> {
+  async #attempt(step: AbortController): Promise<End> {
     this.#opened = false;
-    const attempt = new AbortController();
-    const stop = (): void => attempt.abort();
-    run.addEventListener("abort", stop);
+    const { signal } = step;
     let timer: ReturnType<typeof setTimeout> | undefined;
-    const within = (ms: number, end: End): void => {
+    let ended: "late" | "dead" | "failed" = "failed";
+    const within = (ms: number, otherwise: "late" | "dead"): void => {
       clearTimeout(timer);
-      if (ms > 0) timer = setTimeout(() => attempt.abort(end), ms);
+      if (ms > 0) timer = setTimeout(() => {
+        ended = otherwise;
+        step.abort();
+      }, ms);
     };
     try {
       const headers = new Headers(this.#o.headers);
@@ -179,29 +182,27 @@ export class Link implements Feed {
       if (streaming) {
         headers.set("Accept", "text/event-stream");
         // So that a break loses nothing where no event has come yet.
-        if (this.#o.fallback && !url.searchParams.has("heartbeat")) url.searchParams.set("heartbeat", "id");
+        if (this.#o.fallback) url.searchParams.set("heartbeat", "id");
         if (this.#id) headers.set("Last-Event-ID", byteString(this.#id));
-        if (this.#pollable) within(this.#o.probeTimeout, { kind: "late" });
+        if (this.#pollable) within(this.#o.probeTimeout, "late");
       } else {
         headers.set("Accept", "application/json");
         if (this.#id) url.searchParams.set("last_event_id", this.#id);
         const hold = this.#way === "long-polling" && this.#asked ? this.#o.wait : 0;
         if (hold) url.searchParams.set("wait", hold + "ms");
-        within(hold + (this.#o.deadAfter / 3 || 15_000), { kind: "dead" });
+        within(hold + slack, "dead");
       }
       const response = await fetch(url, {
-        headers, signal: attempt.signal, cache: "no-store",
+        headers, signal, cache: "no-store",
         credentials: this.#o.withCredentials ? "include" : "same-origin",
       });
       return await refusal(response)
-        ?? (streaming ? await this.#stream(response, attempt.signal, within) : await this.#poll(response, attempt.signal));
+        ?? (streaming ? await this.#stream(response, signal, within) : await this.#poll(response, signal));
     } catch {
-      const reason = attempt.signal.reason as Partial<End> | undefined;
-      return reason?.kind ? reason as End : { kind: "failed" };
+      return { kind: ended };
     } finally {
       clearTimeout(timer);
-      run.removeEventListener("abort", stop);
-      attempt.abort(); // of a body that nobody reads on
+      step.abort(); // of a body that nobody reads on
     }
   }
 
@@ -211,32 +212,29 @@ export class Link implements Feed {
     this.#sink({ kind: "open", origin, way: this.#way });
   }
 
-  async #stream(response: Response, signal: AbortSignal, within: (ms: number, end: End) => void): Promise<End> {
-    if (mediaType(response) !== "text/event-stream" || !response.body) return wrongType(response);
+  async #stream(response: Response, signal: AbortSignal, within: (ms: number, otherwise: "dead") => void): Promise<End> {
+    const type = mediaType(response);
+    if (type !== "text/event-stream") return { kind: "stop", problem: { detail: `the answer is "${type}" and no event stream: check the URL` } };
     const { origin } = new URL(response.url);
     const began = Date.now();
     this.#open(origin);
     let problem: Problem | undefined;
     const parser = new Parser({
       event: (type, data, id) => {
-        if (signal.aborted) return;
-        this.#id = id;
-        this.#sink({ kind: "event", type, data, id, origin });
         if (type === "tidewire.error") problem = parsed(data);
         else this.#failures = 0;
+        this.#tell({ kind: "event", type, data, id, origin }, signal);
       },
       id: (id) => {
-        if (signal.aborted) return;
-        this.#id = id;
         this.#failures = 0;
-        this.#sink({ kind: "id", id });
+        this.#tell({ kind: "id", id }, signal);
       },
       retry: (ms) => { this.#retry = Math.min(Math.max(ms, shortest), longest); },
     }, this.#id);
-    for (const reader = response.body.getReader(); ; ) {
+    for (const reader = response.body!.getReader(); ; ) {
       const { done, value } = await reader.read();
       if (done) break;
-      if (this.#pollable) within(this.#o.deadAfter, { kind: "dead" });
+      if (this.#pollable) within(this.#o.deadAfter, "dead");
       if (Date.now() - began > this.#steady) {
         this.#strikes = this.#climbs = this.#failures = 0;
         this.#floor = "long-polling";
@@ -245,32 +243,30 @@ export class Link implements Feed {
       if (problem?.type?.endsWith(":token-expired")) return { kind: "expired", problem };
     }
     if (!problem) this.#failures = 0;
-    return { kind: "failed", ...(problem && { problem }) };
+    return { kind: "failed", problem };
   }
 
   async #poll(response: Response, signal: AbortSignal): Promise<End> {
     if (mediaType(response) !== "application/json") return { kind: "plain" };
     const { origin } = new URL(response.url);
-    const answer = await response.json() as Answer;
-    if (signal.aborted) return { kind: "failed" };
+    const { events, gap, last_id, closed } = await response.json() as Answer;
     const held = this.#asked;
     if (!held) this.#open(origin);
     this.#asked = true;
     this.#sync = false;
-    if (answer.gap) this.#tell("tidewire.gap", JSON.stringify(answer.gap), answer.gap.resumed, origin);
-    for (const { type, data, id, position } of answer.events) {
-      if (signal.aborted) return { kind: "failed" };
-      this.#tell(type, data, id, origin, position);
-    }
-    if (signal.aborted) return { kind: "failed" };
-    this.#id = answer.last_id; // unlike a publisher's id it stands for one place only
-    this.#sink({ kind: "id", id: answer.last_id, exact: true });
-    return answer.closed ? { kind: "stop" } : { kind: "polled", more: answer.events.length > 0, held };
+    const tell = (type: string, data: string, id: string, position?: string): void =>
+      this.#tell({ kind: "event", type, data, id, origin, position }, signal);
+    if (gap) tell("tidewire.gap", JSON.stringify(gap), gap.resumed);
+    for (const { type, data, id, position } of events) tell(type, data, id, position);
+    // Unlike a publisher's id, last_id stands for one place only.
+    this.#tell({ kind: "id", id: last_id, exact: true }, signal);
+    return closed ? { kind: "stop" } : { kind: "polled", more: events.length > 0, held };
   }
 
-  #tell(type: string, data: string, id: string, origin: string, position = id): void {
-    this.#id = id;
-    this.#sink({ kind: "event", type, data, id, origin, position });
+  #tell(note: Note & { id: string }, signal: AbortSignal): void {
+    if (signal.aborted) return; // by a listener of a note before
+    this.#id = note.id;
+    this.#sink(note);
   }
 }
 
@@ -299,12 +295,8 @@ function retryAfter(response: Response): number {
   return Math.min(Math.max(ms || 0, 0), longest);
 }
 
-function wrongType(response: Response): End {
-  return { kind: "stop", problem: { detail: `the answer is ${mediaType(response) || "of no type"}, and must be text/event-stream: look at what answers at ${response.url}` } };
-}
-
 const mediaType = (response: Response): string =>
-  (response.headers.get("Content-Type") ?? "").split(";")[0]!.trim().toLowerCase();
+  /^[^;\s]*/.exec(response.headers.get("Content-Type") ?? "")![0].toLowerCase();
 
 function parsed(json: string): Problem {
   try {
@@ -315,20 +307,13 @@ function parsed(json: string): Problem {
 }
 
 /** A header's value is bytes: those of UTF-8, each as a character. */
-const byteString = (s: string): string => Array.from(new TextEncoder().encode(s), (b) => String.fromCharCode(b)).join("");
+const byteString = (s: string): string => String.fromCharCode(...new TextEncoder().encode(s));
 
-/** Waits, until the signal at most; when the network comes back, no longer. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  if (!ms) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      globalThis.removeEventListener?.("online", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-    globalThis.addEventListener?.("online", done);
+/** Waits, until the signal at most. */
+const sleep = (ms: number, signal: AbortSignal): Promise<void> => new Promise((resolve) => {
+  const timer = setTimeout(resolve, ms);
+  signal.addEventListener("abort", () => {
+    clearTimeout(timer);
+    resolve();
   });
-}
+});

@@ -123,22 +123,22 @@ export interface Feed {
   sync(): void;
 }
 
-/** The options that make a connection, and that a worker can be sent. */
-export type LinkOptions = Required<Pick<Options,
-  "withCredentials" | "headers" | "fallback" | "probeTimeout" | "deadAfter" | "climbAfter" | "pollInterval" | "wait" | "maxRetry">>
-  & { url: string };
+const defaults = {
+  withCredentials: false,
+  headers: {} as Record<string, string>,
+  fallback: true,
+  probeTimeout: 5_000,
+  deadAfter: 45_000,
+  climbAfter: 60_000,
+  pollInterval: 5_000,
+  wait: 30_000,
+  maxRetry: 30_000,
+};
 
-export function linkOptions(url: string, o: Options): LinkOptions {
-  return {
-    url,
-    withCredentials: !!o.withCredentials,
-    headers: o.headers ?? {},
-    fallback: o.fallback ?? true,
-    probeTimeout: o.probeTimeout ?? 5_000,
-    deadAfter: o.deadAfter ?? 45_000,
-    climbAfter: o.climbAfter ?? 60_000,
-    pollInterval: o.pollInterval ?? 5_000,
-    wait: o.wait ?? 30_000,
-    maxRetry: o.maxRetry ?? 30_000,
-  };
+/** What makes a connection, and a worker can be sent. */
+export type LinkOptions = typeof defaults & { url: string };
+
+export function linkOptions(url: string, options: Options): LinkOptions {
+  const names = Object.keys(defaults) as (keyof typeof defaults)[];
+  return Object.fromEntries([["url", url], ...names.map((name) => [name, options[name] ?? defaults[name]])]) as LinkOptions;
 }

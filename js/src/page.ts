@@ -2,7 +2,7 @@ import { Joiner } from "./joiner.js";
 import { Link } from "./link.js";
 import type { Feed, LinkOptions, Note, Options, Sink } from "./options.js";
 import { Tabs } from "./tabs.js";
-import { WorkerFeed } from "./workerfeed.js";
+import { workerFeed } from "./workerfeed.js";
 
 /** What a source on this page has of the page's feed. */
 interface Member {
@@ -20,12 +20,12 @@ const pages = new Map<string, Page>();
  *
  * @param id where the source begins, `""` for what its URL says
  */
-export function share(o: LinkOptions, options: Options, sink: Sink, id: string): Feed {
+export function share(o: LinkOptions, options: Options, sink: Sink, id: string): Pick<Feed, "close" | "hide"> {
   const url = new URL(o.url);
   const begins = !!id || beginnings.some((name) => url.searchParams.has(name));
   for (const name of beginnings) url.searchParams.delete(name);
   const live = { ...o, url: url.href };
-  const key = JSON.stringify([live, options.share, !!options.pauseWhenHidden]);
+  const key = JSON.stringify([live, options.share, !!options.pauseWhenHidden, !!options.getToken]);
   let page = pages.get(key);
   if (!page) pages.set(key, page = new Page(key, live, options));
   return page.add({ sink, o, token: options.getToken }, begins, id);
@@ -42,50 +42,48 @@ class Page {
   #opened: Note | undefined;
   #id = "";
 
-  constructor(key: string, live: LinkOptions, options: Options) {
+  constructor(key: string, live: LinkOptions, { getToken, workerUrl }: Options) {
     this.#key = key;
     const sink: Sink = (note) => this.#take(note);
-    const { getToken } = options;
-    // Of a source that is still there.
-    const token = getToken && (() => [...this.#members].find((m) => m.token)!.token!());
+    // Of a source that is still there; all of a key have one, or none.
+    const token = getToken && (() => [...this.#members][0]!.token!());
     const here = (): Feed => {
       const link = (sink: Sink): Link => new Link(live, token, sink);
-      if (globalThis.navigator?.locks && globalThis.BroadcastChannel) return new Tabs("tidewire:" + key, link, sink);
+      if (globalThis.navigator?.locks) return new Tabs("tidewire:" + key, link, sink);
       const alone = link(sink);
       alone.start();
       return alone;
     };
-    if (options.workerUrl && globalThis.SharedWorker) {
-      try {
-        const worker = new SharedWorker(options.workerUrl, { name: "tidewire" });
-        this.#feed = new WorkerFeed(worker, key, live, token, sink, () => {
-          this.#feed.close();
-          this.#feed = here();
-        });
-        return;
-      } catch { /* of another origin, or forbidden by the page's policy */ }
-    }
-    this.#feed = here();
+    this.#feed = workerUrl && globalThis.SharedWorker
+      ? workerFeed(new SharedWorker(workerUrl, "tidewire"), key, live, token, sink, () => {
+        this.#feed.close();
+        this.#feed = here();
+        this.#feed.sync();
+      })
+      : here();
   }
 
-  add(m: Member, begins: boolean, id: string): Feed {
+  add(m: Member, begins: boolean, id: string): Pick<Feed, "close" | "hide"> {
     this.#members.add(m);
     queueMicrotask(() => {
-      if (!this.#members.has(m)) return;
-      for (const note of [this.#role, this.#opened]) if (note) m.sink(note);
-      if (!begins && this.#id) m.sink({ kind: "id", id: this.#id });
+      for (const note of [this.#role, this.#opened, !begins && this.#id && { kind: "id", id: this.#id } as const]) {
+        if (note) m.sink(note);
+      }
     });
     if (begins) this.#join(m, id);
     return {
       close: () => {
         m.joiner?.close();
         if (!this.#members.delete(m) || this.#members.size) return;
-        pages.delete(this.#key);
+        this.#forget();
         this.#feed.close();
       },
       hide: (hidden) => this.#feed.hide(hidden),
-      sync: () => this.#feed.sync(),
     };
+  }
+
+  #forget(): void {
+    if (pages.get(this.#key) === this) pages.delete(this.#key);
   }
 
   #join(m: Member, id: string): void {
@@ -95,15 +93,17 @@ class Page {
   }
 
   #take(note: Note): void {
-    if (note.kind === "role") this.#role = note;
-    if (note.kind === "open") this.#opened = note;
-    if (note.kind === "error" || note.kind === "paused") this.#opened = undefined;
-    if (note.kind === "lost") {
+    if (note.kind === "role") {
+      this.#role = note;
+    } else if ("id" in note) {
+      this.#id = note.id;
+    } else if (note.kind !== "lost") {
+      this.#opened = note.kind === "open" ? note : undefined;
+    } else {
       for (const m of this.#members) m.joiner ? m.joiner.take(note) : this.#join(m, this.#id);
       return this.#feed.sync();
     }
-    if (note.kind === "event" || note.kind === "id") this.#id = note.id;
-    if (note.kind === "end" && pages.get(this.#key) === this) pages.delete(this.#key);
+    if (note.kind === "end") this.#forget();
     for (const m of [...this.#members]) m.joiner ? m.joiner.take(note) : m.sink(note);
   }
 }

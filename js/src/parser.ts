@@ -30,9 +30,9 @@ export class Parser {
 
   feed(bytes: Uint8Array): void {
     let text = this.#decoder.decode(bytes, { stream: true });
-    if (!text) return;
+    if (!text) return; // but a part of a character
     if (this.#afterCR && text[0] === "\n") text = text.slice(1);
-    this.#afterCR = text ? text.endsWith("\r") : false;
+    this.#afterCR = text.endsWith("\r");
     const ends = /\r\n?|\n/g;
     let begin = 0;
     for (let end; (end = ends.exec(text)); begin = ends.lastIndex) {

@@ -15,11 +15,11 @@ export class Counter {
 
   number(note: Note): Numbered {
     const { at } = this;
-    if (note.kind === "event" || note.kind === "id") at.id = note.id;
+    if ("id" in note) at.id = note.id;
     // Behind a gap other events may follow than those that some tabs have had.
     const gap = note.kind === "event" && note.type === "tidewire.gap";
     if (note.kind === "event") at.n += gap ? jump : 1;
-    return { era: at.era, n: at.n, note, ...(gap && { jump: true }) };
+    return { era: at.era, n: at.n, note, jump: gap };
   }
 }
 
@@ -31,13 +31,12 @@ export class Place {
   take({ era, n, note, jump }: Numbered): "new" | "old" | "missing" | "lost" {
     const counts = note.kind === "event" ? 1 : 0;
     const { at } = this;
-    if (!counts && note.kind !== "id") return "new"; // of the connection, not of the stream
-    const id = (note as { id: string }).id;
+    if (!("id" in note)) return "new"; // of the connection, not of the stream
     if (at && era === at.era) {
       if (n < at.n + counts) return "old";
       if (!jump && n > at.n + counts) return "missing";
     }
-    this.at = { era, n, id };
+    this.at = { era, n, id: note.id };
     return at && era !== at.era ? "lost" : "new";
   }
 }

@@ -36,7 +36,7 @@ export class TidewireSource extends EventTarget {
   #id: string;
   #origin = "";
   readonly #options: Options;
-  readonly #feed: Feed;
+  readonly #feed: Pick<Feed, "close" | "hide">;
   readonly #handlers = new Map<string, { call: AnyHandler }>();
   readonly #seen = (): void => this.#feed.hide(document.hidden);
 
@@ -45,15 +45,17 @@ export class TidewireSource extends EventTarget {
    *
    * @param url relative to the page, absolute where there is none
    * @throws {DOMException} SyntaxError where the URL cannot be parsed
+   * @throws {TypeError} where headers cannot be sent
    */
   constructor(url: string | URL, options: Options = {}) {
     super();
     try {
       this.url = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
     } catch {
-      throw new DOMException(`connect to ${url}: it is no URL that can be parsed; outside of pages it must be absolute`, "SyntaxError");
+      throw new DOMException(`parse URL ${url}: outside of pages it must be absolute`, "SyntaxError");
     }
     const o = linkOptions(this.url, options);
+    new Headers(o.headers); // throws where they cannot be sent
     this.withCredentials = o.withCredentials;
     this.#options = options;
     this.#id = options.lastEventId ?? "";
@@ -95,8 +97,8 @@ export class TidewireSource extends EventTarget {
 
   /**
    * The events of the server, of all types but `tidewire.*`, from now on. They wait without bound
-   * for who is slow. It ends when the source is closed, or throws where the server has refused;
-   * to leave the loop closes the source.
+   * for who is slow. It ends when the source is closed, or throws where the server has refused, the
+   * {@link Problem} as the cause; to leave the loop closes the source.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<MessageEvent<string>, void, undefined> {
     const queue: MessageEvent<string>[] = [];
@@ -113,7 +115,7 @@ export class TidewireSource extends EventTarget {
         await new Promise<void>((resolve) => { wake = resolve; });
       }
       const { problem } = this.#state;
-      if (problem) throw Object.assign(new Error(`subscribe to ${this.url}: ${problem.detail ?? "status " + problem.status}`), { problem });
+      if (problem) throw new Error(`subscribe to ${this.url}: ${problem.detail ?? "status " + problem.status}`, { cause: problem });
     } finally {
       this.#iterators.delete(put);
       this.close();
@@ -145,12 +147,11 @@ export class TidewireSource extends EventTarget {
   }
 
   #change(change: Partial<State>): void {
-    const { problem: _, retryIn: __, ...lasting } = this.#state;
     const before = JSON.stringify(this.#state);
-    this.#state = { ...lasting, ...change };
+    this.#state = { ...this.#state, problem: undefined, retryIn: undefined, ...change };
     if (JSON.stringify(this.#state) === before) return;
-    if (this.readyState === 2) for (const put of this.#iterators) put();
-    this.#options.onState?.(this.state);
+    if (this.#closed) for (const put of this.#iterators) put();
+    call(this.#options.onState, this.state);
   }
 
   #take(note: Note): void {
@@ -174,8 +175,8 @@ export class TidewireSource extends EventTarget {
         const { problem } = note;
         const ends = note.kind === "end";
         if (ends) this.#end();
-        this.#change({ readyState: ends ? 2 : 0, paused: false, ...(problem && { problem }), ...(!ends && { retryIn: note.retryIn }) });
-        this.dispatchEvent(Object.assign(new Event("error"), problem && { problem }));
+        this.#change({ readyState: ends ? 2 : 0, paused: false, problem, retryIn: ends ? undefined : note.retryIn });
+        this.dispatchEvent(Object.assign(new Event("error"), { problem }));
         return;
       }
       case "paused":
@@ -191,6 +192,15 @@ export class TidewireSource extends EventTarget {
     const event = new MessageEvent(type, { data, lastEventId, origin });
     if (!type.startsWith("tidewire.")) for (const put of this.#iterators) put(event);
     this.dispatchEvent(event);
+  }
+}
+
+/** Calls an application's function. What it throws is reported, as with listeners, and stops nothing here. */
+function call<T>(f: ((value: T) => void) | undefined, value: T): void {
+  try {
+    f?.(value);
+  } catch (error) {
+    queueMicrotask(() => { throw error; });
   }
 }
 

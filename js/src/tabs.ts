@@ -4,18 +4,18 @@ import { type At, Counter, Place } from "./place.js";
 
 /** What members of a group tell each other. */
 type Message =
-  | { t: "join" } // a new one: where are we?
-  | { t: "now"; at: At; open?: Note } // the leader's answer, and how it begins
-  | { t: "note"; all: Numbered }
-  | { t: "ask" } // the leader: where are you all?
+  | { kind: "join" } // a new one: where are we?
+  | { kind: "now"; at: At; open?: Note | undefined } // the leader's answer, and how it begins
+  | { kind: "note"; all: Numbered }
+  | { kind: "ask" } // the leader: where are you all?
   | Here // the answer
-  | { t: "behind"; at: At } // something is missing after that
-  | { t: "sync" }
-  | { t: "seen"; hidden: boolean }
-  | { t: "beat" };
+  | { kind: "behind"; at: At } // something is missing after that
+  | { kind: "sync" }
+  | { kind: "seen"; hidden: boolean }
+  | { kind: "beat" };
 
 interface Here {
-  t: "here";
+  kind: "here";
   at: At | undefined;
   hidden: boolean;
 }
@@ -56,7 +56,7 @@ export class Tabs implements Feed {
     this.#link = link((note) => this.#publish(note));
     this.#channel = new BroadcastChannel(name);
     this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#hear(data);
-    this.#post({ t: "join" });
+    this.#post({ kind: "join" });
     this.#follow();
   }
 
@@ -72,13 +72,13 @@ export class Tabs implements Feed {
   hide(hidden: boolean): void {
     this.#hidden = hidden;
     if (this.#leading) void this.#look();
-    else this.#post({ t: "seen", hidden });
+    else this.#post({ kind: "seen", hidden });
   }
 
   sync(): void {
     this.#syncing = true;
     if (this.#leading) this.#link.sync();
-    else this.#post({ t: "sync" });
+    else this.#post({ kind: "sync" });
   }
 
   #follow(): void {
@@ -122,14 +122,14 @@ export class Tabs implements Feed {
     from ??= this.#counter.at;
     this.#place.at ??= from;
     this.#begin(from);
-    this.#beat();
+    this.#timer = setInterval(() => this.#post({ kind: "beat" }), beat);
     void this.#look();
     return held;
   }
 
   #begin(at: At): void {
     this.#counter.at = { ...at };
-    this.#post({ t: "now", at });
+    this.#post({ kind: "now", at });
     if (this.#syncing) this.#link.sync();
     this.#link.start(at.id);
   }
@@ -147,7 +147,7 @@ export class Tabs implements Feed {
         clearTimeout(late);
         resolve();
       };
-      this.#post({ t: "ask" });
+      this.#post({ kind: "ask" });
     });
     this.#answer = undefined;
     return answers;
@@ -159,31 +159,25 @@ export class Tabs implements Feed {
     if (this.#leading) this.#link.hide(this.#hidden && all.every(({ hidden }) => hidden));
   }
 
-  #beat(): void {
-    this.#post({ t: "beat" });
-    this.#timer = setTimeout(() => this.#beat(), beat);
-  }
-
   #post(m: Message): void {
     if (!this.#closed) this.#channel.postMessage(m);
   }
 
   /** Passes on what the connection brings. */
   #publish(note: Note): void {
-    if (note.kind === "open") this.#opened = note;
-    else if (note.kind !== "event" && note.kind !== "id") this.#opened = undefined;
+    if (!("id" in note)) this.#opened = note.kind === "open" ? note : undefined;
     const all = this.#counter.number(note);
-    this.#post({ t: "note", all });
+    this.#post({ kind: "note", all });
     this.#take(all);
   }
 
   #hear(m: Message): void {
-    switch (m.t) {
+    switch (m.kind) {
       case "join":
-        if (this.#leading) this.#post({ t: "now", at: this.#counter.at, ...(this.#opened && { open: this.#opened }) });
+        if (this.#leading) this.#post({ kind: "now", at: this.#counter.at, open: this.#opened });
         return;
       case "ask":
-        return this.#post({ t: "here", at: this.#place.at, hidden: this.#hidden });
+        return this.#post({ kind: "here", at: this.#place.at, hidden: this.#hidden });
       case "here":
         return this.#answer?.(m);
       case "seen":
@@ -198,11 +192,11 @@ export class Tabs implements Feed {
     }
     if (this.#leading) return; // what one that was deposed still says
     this.#wait();
-    if (m.t === "now") {
+    if (m.kind === "now") {
       this.#take({ ...m.at, note: { kind: "id", id: m.at.id } });
       if (m.open) this.#sink(m.open);
-      if (this.#syncing) this.#post({ t: "sync" });
-    } else if (m.t === "note") {
+      if (this.#syncing) this.#post({ kind: "sync" });
+    } else if (m.kind === "note") {
       this.#take(m.all);
     }
   }
@@ -224,6 +218,6 @@ export class Tabs implements Feed {
   #lag(): void {
     if (this.#behind) return;
     this.#behind = true;
-    this.#post({ t: "behind", at: this.#place.at! });
+    this.#post({ kind: "behind", at: this.#place.at! });
   }
 }

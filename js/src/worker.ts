@@ -9,51 +9,59 @@ const tokenWithin = 10_000; // ms for a page to answer, before another one is as
 
 /** The pages of one key, and their connection. */
 class Shared {
-  readonly hidden = new Map<MessagePort, boolean>();
+  readonly #hidden = new Map<MessagePort, boolean>();
   readonly #counter = new Counter();
   readonly #link: Link;
   #opened: Note | undefined;
   #asked = 0;
   #answers = new Map<number, (token: string | undefined) => void>();
 
-  constructor(options: LinkOptions, token: boolean) {
+  readonly #key: string;
+
+  constructor(key: string, options: LinkOptions, token: boolean) {
+    this.#key = key;
     this.#link = new Link(options, token ? () => this.#token() : undefined, (note) => this.#publish(note));
   }
 
   join(port: MessagePort, hidden: boolean): void {
-    this.hidden.set(port, hidden);
-    post(port, { t: "now", at: this.#counter.at, ...(this.#opened && { open: this.#opened }) });
-    this.look();
+    this.#hidden.set(port, hidden);
+    post(port, { kind: "now", at: this.#counter.at, open: this.#opened });
+    this.#look();
   }
 
   sync(): void { this.#link.sync(); }
 
   /** Returns whether nobody is left. */
   leave(port: MessagePort): boolean {
-    this.hidden.delete(port);
-    if (this.hidden.size) return this.look(), false;
+    this.#hidden.delete(port);
+    if (this.#hidden.size) return this.#look(), false;
     this.#link.close();
     return true;
   }
 
-  look(): void {
-    this.#link.hide([...this.hidden.values()].every(Boolean));
+  seen(port: MessagePort, hidden: boolean): void {
+    if (this.#hidden.has(port)) this.#hidden.set(port, hidden); // it may have left
+    this.#look();
   }
 
-  answer(m: ToWorker & { t: "token" }): void {
+  #look(): void {
+    this.#link.hide([...this.#hidden.values()].every(Boolean));
+  }
+
+  answer(m: ToWorker & { kind: "token" }): void {
     this.#answers.get(m.q)?.(m.token);
   }
 
   #publish(note: Note): void {
-    if (note.kind === "open") this.#opened = note;
-    else if (note.kind !== "event" && note.kind !== "id") this.#opened = undefined;
+    if (!("id" in note)) this.#opened = note.kind === "open" ? note : undefined;
     const all = this.#counter.number(note);
-    for (const port of this.hidden.keys()) post(port, { t: "note", all });
+    for (const port of this.#hidden.keys()) post(port, { kind: "note", all });
+    if (note.kind === "end") everyone.delete(this.#key);
   }
 
   /** Asks the pages for a token, one after another, the newest first. */
   async #token(): Promise<string> {
-    for (const port of [...this.hidden.keys()].reverse()) {
+    for (const port of [...this.#hidden.keys()].reverse()) {
       const q = ++this.#asked;
       const token = await new Promise<string | undefined>((resolve) => {
         const late = setTimeout(resolve, tokenWithin, undefined);
@@ -61,7 +69,7 @@ class Shared {
           clearTimeout(late);
           resolve(token);
         });
-        post(port, { t: "token", q });
+        post(port, { kind: "token", q });
       });
       this.#answers.delete(q);
       if (token !== undefined) return token;
@@ -74,27 +82,27 @@ function post(port: MessagePort, m: FromWorker): void {
   port.postMessage(m);
 }
 
-const all = new Map<string, Shared>();
+const everyone = new Map<string, Shared>();
 
 addEventListener("connect", (e) => {
   const port = (e as MessageEvent).ports[0]!;
   let key = "";
   const leave = (): void => {
-    if (all.get(key)?.leave(port)) all.delete(key);
+    const shared = everyone.get(key);
+    if (shared?.leave(port)) everyone.delete(key);
   };
   port.addEventListener("close", leave); // where browsers tell that a page is gone
   port.onmessage = ({ data: m }: MessageEvent<ToWorker>) => {
-    if (m.t === "join") {
+    if (m.kind === "join") {
       key = m.key;
-      let shared = all.get(key);
-      if (!shared) all.set(key, shared = new Shared(m.options, m.token));
+      let shared = everyone.get(key);
+      if (!shared) everyone.set(key, shared = new Shared(key, m.options, m.token));
       return shared.join(port, m.hidden);
     }
-    const shared = all.get(key);
-    switch (m.t) {
+    const shared = everyone.get(key);
+    switch (m.kind) {
       case "seen":
-        shared?.hidden.set(port, m.hidden);
-        return shared?.look();
+        return shared?.seen(port, m.hidden);
       case "sync":
         return shared?.sync();
       case "token":

@@ -3,74 +3,62 @@ import { type At, Place } from "./place.js";
 
 /** What a page tells the worker. */
 export type ToWorker =
-  | { t: "join"; key: string; options: LinkOptions; token: boolean; hidden: boolean }
-  | { t: "seen"; hidden: boolean }
-  | { t: "token"; q: number; token?: string }
-  | { t: "sync" }
-  | { t: "bye" };
+  | { kind: "join"; key: string; options: LinkOptions; token: boolean; hidden: boolean }
+  | { kind: "seen"; hidden: boolean }
+  | { kind: "token"; q: number; token: string | undefined }
+  | { kind: "sync" }
+  | { kind: "bye" };
 
 /** What the worker tells a page. */
 export type FromWorker =
-  | { t: "now"; at: At; open?: Note }
-  | { t: "note"; all: Numbered }
-  | { t: "token"; q: number };
+  | { kind: "now"; at: At; open: Note | undefined }
+  | { kind: "note"; all: Numbered }
+  | { kind: "token"; q: number };
 
-/** A connection that a SharedWorker has for all tabs. */
-export class WorkerFeed implements Feed {
-  readonly #port: MessagePort;
-  readonly #place = new Place();
-  readonly #leave = (): void => this.#post({ t: "bye" });
-  readonly #back: (e: PageTransitionEvent) => void;
-
-  /** @param fails is called where there is no such worker, and nothing was passed on. */
-  constructor(worker: SharedWorker, key: string, options: LinkOptions, token: (() => string | Promise<string>) | undefined, sink: Sink, fails: () => void) {
-    this.#port = worker.port;
-    let hidden = false;
-    const join = (): void => this.#post({ t: "join", key, options, token: !!token, hidden });
-    this.hide = (now) => {
+/**
+ * Returns a connection that a SharedWorker has for all tabs.
+ *
+ * @param fails is called where there is no such worker, and nothing was passed on
+ */
+export function workerFeed(worker: SharedWorker, key: string, options: LinkOptions, token: (() => string | Promise<string>) | undefined, sink: Sink, fails: () => void): Feed {
+  const { port } = worker;
+  const place = new Place();
+  const post = (m: ToWorker): void => port.postMessage(m);
+  let hidden = false;
+  const join = (): void => post({ kind: "join", key, options, token: !!token, hidden });
+  // A page that is kept for the way back is told nothing meanwhile.
+  const leave = (): void => post({ kind: "bye" });
+  const back = ({ persisted }: PageTransitionEvent): void => { if (persisted) join(); };
+  worker.onerror = () => { if (!place.at) fails(); };
+  port.onmessage = async ({ data: m }: MessageEvent<FromWorker>) => {
+    switch (m.kind) {
+      case "now":
+        sink({ kind: "role", role: "worker" });
+        if (place.at && (place.at.era !== m.at.era || place.at.n !== m.at.n)) sink({ kind: "lost" });
+        place.at = m.at;
+        if (m.open) sink(m.open);
+        return;
+      case "note":
+        if (place.take(m.all) === "new") sink(m.all.note);
+        return;
+      case "token":
+        post({ kind: "token", q: m.q, token: await Promise.resolve().then(token).catch(() => undefined) });
+    }
+  };
+  join();
+  addEventListener("pagehide", leave);
+  addEventListener("pageshow", back);
+  return {
+    close() {
+      leave();
+      port.close();
+      removeEventListener("pagehide", leave);
+      removeEventListener("pageshow", back);
+    },
+    hide(now) {
       hidden = now;
-      this.#post({ t: "seen", hidden });
-    };
-    worker.onerror = () => {
-      if (!this.#place.at) fails();
-    };
-    this.#port.onmessage = async ({ data: m }: MessageEvent<FromWorker>) => {
-      switch (m.t) {
-        case "now":
-          sink({ kind: "role", role: "worker" });
-          // A page that was away has missed what came meanwhile.
-          if (this.#place.at && (this.#place.at.era !== m.at.era || this.#place.at.n !== m.at.n)) sink({ kind: "lost" });
-          this.#place.at = m.at;
-          if (m.open) sink(m.open);
-          return;
-        case "note":
-          if (this.#place.take(m.all) === "new") sink(m.all.note);
-          return;
-        case "token":
-          try {
-            this.#post({ t: "token", q: m.q, token: await token!() });
-          } catch {
-            this.#post({ t: "token", q: m.q });
-          }
-      }
-    };
-    this.sync = () => this.#post({ t: "sync" });
-    join();
-    // A page that is kept for the way back is told nothing meanwhile.
-    this.#back = ({ persisted }) => { if (persisted) join(); };
-    globalThis.addEventListener?.("pagehide", this.#leave);
-    globalThis.addEventListener?.("pageshow", this.#back);
-  }
-
-  hide: (hidden: boolean) => void;
-  sync: () => void;
-
-  close(): void {
-    this.#leave();
-    this.#port.close();
-    globalThis.removeEventListener?.("pagehide", this.#leave);
-    globalThis.removeEventListener?.("pageshow", this.#back);
-  }
-
-  #post(m: ToWorker): void { this.#port.postMessage(m); }
+      post({ kind: "seen", hidden });
+    },
+    sync: () => post({ kind: "sync" }),
+  };
 }
