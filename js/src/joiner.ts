@@ -16,7 +16,7 @@ export class Joiner {
   #came = 0; // events of the poll under way
 
   constructor(o: LinkOptions, token: (() => string | Promise<string>) | undefined, id: string, sink: Sink, done: () => void) {
-    this.#make = (sink) => new Link({ ...o, pollInterval: 1 }, token, sink, this.#id).poll();
+    this.#make = (sink) => new Link({ ...o, pollInterval: 1 }, token, sink, this.#id, "polling");
     this.#id = id;
     this.#sink = sink;
     this.#done = done;

@@ -31,11 +31,11 @@ export class Link implements Feed {
   #step = new AbortController(); // of the attempt, or of the wait for it
   #id: string;
   #retry: number;
-  #way: Way = "streaming";
+  #way: Way;
   #floor: Way = "long-polling"; // what streaming falls back to
   #strikes = 0;
   #climbs = 0;
-  #climbAt = 0;
+  #climbAt = Infinity;
   #pollable: boolean;
   #sync = false; // the next attempt is a poll
   #asked = false; // a first poll is answered at once
@@ -43,20 +43,15 @@ export class Link implements Feed {
   #refusals = 0;
   #renewed = -Infinity;
 
-  constructor(o: LinkOptions, token: (() => string | Promise<string>) | undefined, sink: Sink, id = "") {
+  /** @param way to begin with; one that begins with polling goes on with it. */
+  constructor(o: LinkOptions, token: (() => string | Promise<string>) | undefined, sink: Sink, id = "", way: Way = "streaming") {
     this.#o = o;
     this.#token = token;
     this.#sink = sink;
     this.#id = id;
+    this.#way = way;
     this.#pollable = o.fallback;
     this.#retry = Math.min(3_000, o.maxRetry);
-  }
-
-  /** Only polls from now on, with no time between. */
-  poll(): this {
-    this.#way = "polling";
-    this.#climbAt = Infinity;
-    return this;
   }
 
   /** Begins, or begins anew after another id. */

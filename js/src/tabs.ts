@@ -111,13 +111,13 @@ export class Tabs implements Feed {
   async #lead(): Promise<void> {
     if (this.#closed) return;
     const held = new Promise<void>((resolve) => { this.#release = resolve; });
-    clearTimeout(this.#timer);
     let from = this.#place.at;
     for (const { at } of await this.#ask()) {
       if (at && (!from || (at.era === from.era && at.n < from.n))) from = at;
     }
     if (this.#closed || !this.#release) return held;
     this.#leading = true;
+    clearTimeout(this.#timer);
     this.#sink({ kind: "role", role: "leader" });
     from ??= this.#counter.at;
     this.#place.at ??= from;

@@ -11,7 +11,6 @@ export interface Call {
   request: IncomingMessage;
   response: ServerResponse;
   url: URL;
-  at: number;
   /** How the client is waiting. */
   way: "streaming" | "long-polling" | "polling";
   /** Begins a stream, with its first bytes. */
@@ -32,7 +31,7 @@ export async function serve(answer: (call: Call) => void): Promise<World> {
     const url = new URL(request.url!, "http://" + request.headers.host);
     const polls = request.headers.accept === "application/json";
     const call: Call = {
-      n: calls.length + 1, request, response, url, at: performance.now(),
+      n: calls.length + 1, request, response, url,
       way: !polls ? "streaming" : url.searchParams.has("wait") ? "long-polling" : "polling",
       stream(first = "retry: 100\n") {
         response.writeHead(200, { "Content-Type": "text/event-stream" });
