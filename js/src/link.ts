@@ -55,11 +55,12 @@ export class Link implements Feed {
   }
 
   /** Begins, or begins anew after another id. */
-  start(id = this.#id): void {
+  start(id = this.#id): this {
     this.close();
     this.#id = id;
     this.#asked = false;
     void this.#attempts(this.#run = {});
+    return this;
   }
 
   close(): void {
@@ -74,9 +75,12 @@ export class Link implements Feed {
 
   hide(hidden: boolean): void {
     if (this.#run === null || !hidden === !!this.#run) return;
-    if (!hidden) return this.start();
-    this.close();
-    this.#sink({ kind: "paused" });
+    if (!hidden) {
+      this.start();
+    } else {
+      this.close();
+      this.#sink({ kind: "paused" });
+    }
   }
 
   async #attempts(run: object): Promise<void> {

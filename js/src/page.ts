@@ -49,10 +49,7 @@ class Page {
     const token = getToken && (() => [...this.#members][0]!.token!());
     const here = (): Feed => {
       const link = (sink: Sink): Link => new Link(live, token, sink);
-      if (globalThis.navigator?.locks) return new Tabs("tidewire:" + key, link, sink);
-      const alone = link(sink);
-      alone.start();
-      return alone;
+      return globalThis.navigator?.locks ? new Tabs("tidewire:" + key, link, sink) : link(sink).start();
     };
     this.#feed = workerUrl && globalThis.SharedWorker
       ? workerFeed(new SharedWorker(workerUrl, "tidewire"), key, live, token, sink, () => {

@@ -37,7 +37,7 @@ export class TidewireSource extends EventTarget {
   #origin = "";
   readonly #options: Options;
   readonly #feed: Pick<Feed, "close" | "hide">;
-  readonly #handlers = new Map<string, { call: AnyHandler }>();
+  readonly #handlers: Record<string, AnyHandler> = {};
   readonly #seen = (): void => this.#feed.hide(document.hidden);
 
   /**
@@ -60,13 +60,7 @@ export class TidewireSource extends EventTarget {
     this.#options = options;
     this.#id = options.lastEventId ?? "";
     const sink = (note: Note): void => this.#take(note);
-    if (options.share) {
-      this.#feed = share(o, options, sink, this.#id);
-    } else {
-      const link = new Link(o, options.getToken, sink, this.#id);
-      this.#feed = link;
-      link.start();
-    }
+    this.#feed = options.share ? share(o, options, sink, this.#id) : new Link(o, options.getToken, sink, this.#id).start();
     if (options.pauseWhenHidden && globalThis.document) {
       document.addEventListener("visibilitychange", this.#seen);
       if (document.hidden) this.#seen();
@@ -124,19 +118,12 @@ export class TidewireSource extends EventTarget {
 
   readonly #iterators = new Set<(event?: MessageEvent<string>) => void>();
 
-  #handler(type: string): AnyHandler { return this.#handlers.get(type)?.call ?? null; }
+  #handler(type: string): AnyHandler { return this.#handlers[type] ?? null; }
 
   /** A handler keeps its place among the listeners when it is replaced. */
-  #setHandler(type: string, call: unknown): void {
-    const is = typeof call === "function" ? call as AnyHandler : null;
-    const held = this.#handlers.get(type);
-    if (held) {
-      held.call = is;
-    } else if (is) {
-      const handler = { call: is };
-      this.#handlers.set(type, handler);
-      super.addEventListener(type, (event) => handler.call?.call(this, event));
-    }
+  #setHandler(type: string, call: AnyHandler): void {
+    if (!(type in this.#handlers)) super.addEventListener(type, (event) => this.#handlers[type]?.call(this, event));
+    this.#handlers[type] = typeof call === "function" ? call : null;
   }
 
   get #closed(): boolean { return this.#state.readyState === 2; }
