@@ -14,7 +14,7 @@ const plain = base.replace("127.0.0.1", "shop.test");
 function inBrowser(name, body) {
   return check(name, async () => {
     const context = await browser.newContext();
-    context.setDefaultTimeout(15_000);
+    context.setDefaultTimeout(60_000);
     try {
       await body(context, name.replaceAll(/\W+/g, "-"));
     } finally {

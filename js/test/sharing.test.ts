@@ -3,7 +3,7 @@ import { Counter, Place } from "../src/place.js";
 import type { Note } from "../src/options.js";
 import { listen, serve } from "./world.js";
 
-const until = (check: () => void) => vi.waitFor(check, { timeout: 10_000, interval: 5 });
+const until = (check: () => void) => vi.waitFor(check, { timeout: 40_000, interval: 5 });
 
 const event = (id: string, type = "message"): Note => ({ kind: "event", type, data: "", id, origin: "" });
 

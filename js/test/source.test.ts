@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from "vitest";
 import { TidewireSource } from "../src/index.js";
 import { listen, serve } from "./world.js";
 
-const until = (check: () => void) => vi.waitFor(check, { timeout: 10_000, interval: 5 });
+const until = (check: () => void) => vi.waitFor(check, { timeout: 40_000, interval: 5 });
 
 /** Times with which nothing has to be waited for. */
 const quick = { probeTimeout: 150, deadAfter: 600, climbAfter: 300, pollInterval: 50, wait: 2_000, maxRetry: 300 };
