@@ -277,6 +277,16 @@ const (
 	tlsACME  = "acme"
 )
 
+func parseCompression(value string) (hub.Compression, error) {
+	switch value {
+	case "gzip":
+		return hub.CompressionGzip, nil
+	case "off":
+		return hub.CompressionOff, nil
+	}
+	return 0, fmt.Errorf("%q is neither gzip nor off", value)
+}
+
 func parseTLS(value string) (string, error) {
 	switch value {
 	case tlsOff, tlsDev, tlsFiles, tlsACME:
