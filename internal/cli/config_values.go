@@ -269,14 +269,6 @@ func parseRoots(file string) (string, error) {
 	return file, err
 }
 
-// The values of tls.
-const (
-	tlsOff   = "off"
-	tlsDev   = "dev"
-	tlsFiles = "files"
-	tlsACME  = "acme"
-)
-
 func parseCompression(value string) (hub.Compression, error) {
 	switch value {
 	case "gzip":
@@ -286,6 +278,14 @@ func parseCompression(value string) (hub.Compression, error) {
 	}
 	return 0, fmt.Errorf("%q is neither gzip nor off", value)
 }
+
+// The values of tls.
+const (
+	tlsOff   = "off"
+	tlsDev   = "dev"
+	tlsFiles = "files"
+	tlsACME  = "acme"
+)
 
 func parseTLS(value string) (string, error) {
 	switch value {
