@@ -135,7 +135,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, bea
 		e.hub.streamSSE(hw, r, c, beat, nil, nil)
 		return true
 	}
-	st := &stream{feed: c.feed, cursor: c, permit: p, mute: true, beat: beat, told: c.after, known: c.filter.From.LastEventID != ""}
+	st := &stream{feed: c.feed, cursor: c, permit: p, gzip: e.hub.gzips(r), mute: true, beat: beat, told: c.after, known: c.filter.From.LastEventID != ""}
 	if e.hub.opt.PositionInterval <= 0 {
 		st.beat = beatComment
 	}
@@ -144,7 +144,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, bea
 		p.end()
 		return true
 	}
-	st.rest = e.hub.beginning(w.Header())
+	st.rest = e.hub.beginning(st, w.Header())
 	e.join(st)
 	e.all()[e.choose(c.feed)].enter(st)
 	return true
@@ -179,7 +179,7 @@ func (e *engine) join(st *stream) {
 	}
 	st.state, st.next, st.after, st.cursor = live, next, c.after, nil
 	if left == 0 && st.behind(c.after) {
-		st.rest = append(st.rest, e.hub.positionChunk(st.beat, c.after)...)
+		st.rest = st.chunk(st.rest, e.hub.positionBlock(st.beat, c.after))
 		st.told, st.known = c.after, true
 	}
 }
@@ -214,7 +214,7 @@ func adopt(conn *net.TCPConn) (int32, error) {
 }
 
 // beginning returns what a stream begins with, as [sse.Accept] writes it.
-func (h *Hub) beginning(header http.Header) []byte {
+func (h *Hub) beginning(st *stream, header http.Header) []byte {
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("X-Accel-Buffering", "no")
 	if header.Get("Cache-Control") == "" {
@@ -225,8 +225,12 @@ func (h *Hub) beginning(header http.Header) []byte {
 	if h.opt.Retry > 0 {
 		first = retryBlock(h.opt.Retry)
 	}
-	b, _ := appendChunk(appendHead(make([]byte, 0, 384), header), first)
-	return b
+	if !st.gzip {
+		return st.chunk(appendHead(make([]byte, 0, 384), header), first)
+	}
+	header.Set("Content-Encoding", "gzip")
+	b, _ := appendChunk(appendHead(make([]byte, 0, 448), header), []byte(gzipHead))
+	return st.chunk(b, first)
 }
 
 // appendHead appends the head of a response that is sent in chunks.
@@ -241,11 +245,10 @@ func appendHead(b []byte, header http.Header) []byte {
 	return buf.Bytes()
 }
 
-// positionChunk tells a client its position.
-func (h *Hub) positionChunk(beat heartbeat, seq uint64) []byte {
-	block, _ := appendPosition(nil, h, beat, seq)
-	b, _ := appendChunk(nil, block)
-	return b
+// positionBlock tells a client its position.
+func (h *Hub) positionBlock(beat heartbeat, seq uint64) []byte {
+	block, _ := appendPosition(nil, h, beat, seq) // what the hub makes can be encoded
+	return block
 }
 
 // appendPosition appends what tells a client its position.
@@ -258,10 +261,7 @@ func appendPosition(b []byte, h *Hub, beat heartbeat, seq uint64) ([]byte, error
 }
 
 // farewell returns what ends a stream whose client is to come back.
-func (h *Hub) farewell() []byte {
-	b, _ := appendChunk(nil, retryBlock(h.jitteredRetry()))
-	return append(b, lastChunk...)
-}
+func (h *Hub) farewell() []byte { return retryBlock(h.jitteredRetry()) }
 
 const lastChunk = "0\r\n\r\n"
 

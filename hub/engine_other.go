@@ -16,6 +16,11 @@ type feedShares struct{}
 
 func (*feedShares) init(int, int) {}
 
+// laneRuns are what the engine has of a lane.
+type laneRuns struct{}
+
+func (laneRuns) drop(uint64) {}
+
 func newEngine(*Hub) *engine { return new(engine) }
 
 func (*engine) wake([]*feed)           {}

@@ -3,7 +3,10 @@ package hub_test
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,7 +47,35 @@ type wire struct {
 	chunk int               // bytes that are left of the chunk
 	err   error
 
+	body   *unzipped    // the same as it was before gzip, if that was asked for
 	events *sse.Decoder // of the body
+}
+
+// An unzipped is a body whose content coding is undone.
+type unzipped struct {
+	w *wire
+	r io.Reader // nil before the head was read
+}
+
+func (u *unzipped) Read(p []byte) (int, error) {
+	if u.r == nil {
+		if _, err := u.w.Read(nil); err != nil {
+			return 0, err
+		}
+		u.r = u.w
+		if u.w.head["content-encoding"] == "gzip" {
+			z, err := gzip.NewReader(u.w)
+			if err != nil {
+				return 0, err
+			}
+			u.r = z
+		}
+	}
+	n, err := u.r.Read(p)
+	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.As(err, new(flate.CorruptInputError)) {
+		err = &framingError{err.Error(), "gzip"}
+	}
+	return n, err
 }
 
 // A framingError says what bytes came where others must stand.
@@ -64,7 +95,8 @@ func (s *server) connect(text string) (*wire, error) {
 		return nil, err
 	}
 	w := &wire{conn: conn.(*net.TCPConn), in: bufio.NewReader(conn)}
-	w.events = sse.NewDecoder(w, nil)
+	w.body = &unzipped{w: w}
+	w.events = sse.NewDecoder(w.body, nil)
 	_ = conn.SetDeadline(time.Now().Add(s.patience))
 	if err := w.say(text); err != nil {
 		w.close()
@@ -227,7 +259,7 @@ func (w *wire) readSize() error {
 func (w *wire) wantText(t testing.TB, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
-	if n, err := io.ReadFull(w, got); err != nil || string(got) != want {
+	if n, err := io.ReadFull(w.body, got); err != nil || string(got) != want {
 		t.Fatalf("got %q and %v, want %q", got[:n], err, want)
 	}
 }
@@ -309,6 +341,9 @@ func withEnd(f hub.Filter) hub.Filter {
 	return f
 }
 
+// codings are the headers that ask for none, and for gzip.
+var codings = [][]string{nil, {"Accept-Encoding: gzip"}}
+
 var lastOfAll = hub.Event{Topics: []string{"end"}, Type: "end"}
 
 var seed = maphash.MakeSeed()
@@ -373,7 +408,7 @@ func anyEvent(number int) hub.Event {
 	case 3, 4, 5, 6:
 		size = rand.IntN(8 << 10)
 	}
-	ev.Data = fmt.Sprint(number, " ") + strings.Repeat("x", size)
+	ev.Data = fmt.Sprint(number, " ") + filler(size)
 	return ev
 }
 
@@ -397,7 +432,7 @@ func TestStream_ThoseWhoStayGetEverythingWhateverOthersDo(t *testing.T) {
 	var staying, breaking, publishing sync.WaitGroup
 	got := make([][]string, 2*len(selections))
 	for i := range got {
-		w := s.wire(path(withEnd(selections[i/2])))
+		w := s.wire(path(withEnd(selections[i/2])), codings[(i/2+i)%2]...)
 		slow := i%2 == 1
 		if slow {
 			w.narrow()
@@ -458,6 +493,9 @@ func (s *server) vandalize(ctx context.Context, path string) {
 	request := get(path + "&since=earliest")
 	if rand.IntN(2) == 0 {
 		request = get(path)
+	}
+	if rand.IntN(4) == 0 {
+		request = strings.TrimSuffix(request, "\r\n\r\n") + "\r\nAccept-Encoding: gzip\r\n\r\n"
 	}
 	garbage := func() string { return strings.Repeat(string(rune('A'+rand.IntN(26))), rand.IntN(100<<10)) }
 	way := rand.IntN(9)
@@ -564,8 +602,19 @@ func TestStream_ConnectionsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// filler is the data of numbered events of a size.
-func filler(size int) string { return strings.Repeat("x", size) }
+// filler is the data of numbered events of a size, at most a mebibyte. Gzip makes less than
+// half of it.
+func filler(size int) string { return noise[:size] }
+
+var noise = func() string {
+	random, b := rand.NewChaCha8([32]byte{}), make([]byte, 24)
+	var s strings.Builder
+	for s.Len() < 1<<20 {
+		_, _ = random.Read(b) // which has no errors
+		s.WriteString(strings.Repeat(base64.StdEncoding.EncodeToString(b), 4))
+	}
+	return s.String()
+}()
 
 // tryPublish is publish for other goroutines than the test's.
 func tryPublish(t testing.TB, h *hub.Hub, events ...hub.Event) {
@@ -615,9 +664,9 @@ var stuck = []struct {
 
 // full subscribes over sockets that take little, reads the beginning, and then nothing
 // while numbered events are published, far more than the sockets take.
-func (s *server) full(h *hub.Hub, path string, events, size int) *wire {
+func (s *server) full(h *hub.Hub, path string, events, size int, headers ...string) *wire {
 	s.t.Helper()
-	w := s.wire(path)
+	w := s.wire(path, headers...)
 	w.narrow()
 	w.wantText(s.t, "retry: 3000\n")
 	publishMany(s.t, h, "a", 0, events, size)
@@ -634,10 +683,10 @@ func TestStream_StuckSubscriberLosesNothing(t *testing.T) {
 			s := serveNarrow(t, h)
 			var all sync.WaitGroup
 			defer all.Wait()
-			paths := []string{"/events/a", "/events?topic=a&topic=b", "/events?pattern=*", "/events/a?type=message"}
+			paths := []string{"/events/a", "/events?topic=a&topic=b", "/events?pattern=*", "/events/a?type=message", "/events?topic=a", "/events/a"}
 			var wires []*wire
-			for _, path := range paths {
-				wires = append(wires, s.full(h, path, 0, 0))
+			for i, path := range paths {
+				wires = append(wires, s.full(h, path, 0, 0, codings[i%2]...))
 			}
 			publishMany(t, h, "a", 0, tt.events, tt.size)
 			reading := make(chan struct{}, len(wires))

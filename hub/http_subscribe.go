@@ -37,7 +37,11 @@ func (h *Hub) serveSubscribe(w http.ResponseWriter, r *http.Request) error {
 	if err := h.checkFilter(&f); err != nil {
 		return err
 	}
-	w.Header().Add("Vary", "Accept")
+	if h.opt.Compression == CompressionOff {
+		w.Header().Add("Vary", "Accept")
+	} else {
+		w.Header().Add("Vary", "Accept, Accept-Encoding")
+	}
 	p, err := h.authorize(w, r, ActionSubscribe, req, media == mediaSSE && mayBeEventSource(r.Header))
 	if err != nil {
 		h.turnAway(w, r, err)
@@ -201,13 +205,19 @@ func preference(h http.Header, name string) (value string, ok bool) {
 
 // streamSSE sends a subscription as Server-Sent Events until one side ends it.
 func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat heartbeat, batch []*item, gap *GapError) {
-	s, err := sse.Accept(w, r, &sse.SessionOptions{Retry: h.opt.Retry, Heartbeat: h.opt.Heartbeat, WriteTimeout: h.opt.WriteTimeout})
+	var zw *gzipWriter
+	if h.gzips(r) {
+		zw = h.newGzipWriter(w, formSSE)
+	}
+	s, err := sse.Accept(zw.over(w), r, &sse.SessionOptions{Retry: h.opt.Retry, Heartbeat: h.opt.Heartbeat, WriteTimeout: h.opt.WriteTimeout})
 	if err != nil {
 		if errors.Is(err, http.ErrNotSupported) {
+			w.Header().Del("Content-Encoding")
 			Fail(w, err)
 		}
 		return
 	}
+	defer zw.finish()
 	defer s.Close()
 	c.served.begun()
 	defer h.cutOff(w)()
@@ -219,7 +229,9 @@ func (h *Hub) streamSSE(w http.ResponseWriter, r *http.Request, c *cursor, beat 
 			err = s.Send(gapEvent(gap))
 			c.place.told(gap.resumed)
 		case len(batch) > 0:
-			err = s.SendFrame(frames(batch)...)
+			all, size := frames(batch)
+			zw.expect(batch, size)
+			err = s.SendFrame(all...)
 			c.place.told(batch[len(batch)-1].Seq)
 		case c.place.behind(c.after):
 			// Also first of all: a stream that breaks before its first event would
@@ -282,12 +294,13 @@ func tellPosition(s *sse.Session, beat heartbeat, position string) error {
 	return s.SendID(position)
 }
 
-func frames(batch []*item) []sse.Frame {
-	all := make([]sse.Frame, len(batch))
+func frames(batch []*item) (all []sse.Frame, size int) {
+	all = make([]sse.Frame, len(batch))
 	for i, it := range batch {
 		all[i] = it.frame()
+		size += all[i].Len()
 	}
-	return all
+	return all, size
 }
 
 // describe tells of a topic in headers.

@@ -68,7 +68,7 @@ func TestSSE_Bytes(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no",
-		"Content-Length": "", "Vary": "Accept",
+		"Content-Length": "", "Vary": "Accept, Accept-Encoding",
 	} {
 		if got := st.Header.Get(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
@@ -111,7 +111,7 @@ func TestNDJSON_Lines(t *testing.T) {
 	if got := st.read(len(want)); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	for name, want := range map[string]string{"Content-Type": "application/x-ndjson", "Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"} {
+	for name, want := range map[string]string{"Content-Type": "application/x-ndjson", "Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept, Accept-Encoding"} {
 		if got := st.Header.Get(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}

@@ -22,6 +22,7 @@ type Hub struct {
 	hot     *hotLog
 	engine  *engine
 	origins map[string]bool
+	zippers zippers
 	limits  atomic.Pointer[RequestLimits]
 	routes  http.Handler
 
@@ -48,6 +49,7 @@ func New(opts *Options) (*Hub, error) {
 		log:      o.Log,
 		hot:      newHotLog(&o, runtime.GOMAXPROCS(0), o.Log.Head()),
 		origins:  make(map[string]bool),
+		zippers:  zippers{make: o.NewDeflater},
 		draining: make(chan struct{}),
 		served:   make(map[*served]struct{}),
 	}

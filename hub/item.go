@@ -3,6 +3,7 @@ package hub
 import (
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/tidewire/tidewire/sse"
 )
@@ -20,6 +21,9 @@ type item struct {
 	head  uint8  // the length of the chunk's size and its line end
 	block *block // that wire is in,
 	begin int    // and where
+
+	zipped [forms]atomic.Pointer[zipped] // nil as long as nobody wants it
+	more   int                           // bytes of all that; under hotLog.mu
 }
 
 // set makes an item of a record.
@@ -60,7 +64,7 @@ func (it *item) size() int {
 	if it.Event == nil {
 		return overhead
 	}
-	return overhead + it.Event.Size() + len(it.wire)
+	return overhead + it.Event.Size() + len(it.wire) + it.more
 }
 
 // kept returns the topics under which an event can still be had.

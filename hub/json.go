@@ -49,7 +49,11 @@ func jsonText(s string) string { return string(jsonBytes(s)) }
 // streamJSON sends a subscription as JSON lines. Control events are objects of the same
 // form, and an empty line keeps an idle stream open.
 func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batch []*item, gap *GapError) {
-	lines := &lineWriter{w: w, rc: http.NewResponseController(w), timeout: h.opt.WriteTimeout}
+	var zw *gzipWriter
+	if h.gzips(r) {
+		zw = h.newGzipWriter(w, formJSON)
+	}
+	lines := &lineWriter{w: zw.over(w), rc: http.NewResponseController(w), timeout: h.opt.WriteTimeout}
 	header := w.Header()
 	header.Set("Content-Type", "application/x-ndjson")
 	header.Set("Cache-Control", "no-store")
@@ -58,6 +62,7 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 	if lines.write(nil) != nil {
 		return
 	}
+	defer zw.finish()
 	c.served.begun()
 	epoch := h.log.Head().Epoch
 	defer h.cutOff(w)()
@@ -70,6 +75,9 @@ func (h *Hub) streamJSON(w http.ResponseWriter, r *http.Request, c *cursor, batc
 		}
 		for _, it := range batch {
 			out = append(append(out, it.json(epoch)...), '\n')
+		}
+		if gap == nil {
+			zw.expect(batch, len(out))
 		}
 		if lines.write(out) != nil {
 			return

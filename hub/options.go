@@ -61,6 +61,14 @@ type Options struct {
 	// server serve them further, and must not wait. Default: they are closed.
 	KeepAlive func(net.Conn)
 
+	// Compression says how what subscribers get may be coded. Default: [CompressionGzip],
+	// for those who ask for it.
+	Compression Compression
+
+	// NewDeflater makes what compresses, of which there are about as many as processors.
+	// Default: compress/flate's, which takes two or three times as long as the fastest.
+	NewDeflater func() Deflater
+
 	// Authority says who may do what over HTTP. Default: anyone may do everything.
 	Authority Authority
 
@@ -100,6 +108,9 @@ func withDefaults(o Options) Options {
 	set(&o.Retry, DefaultRetry)
 	set(&o.WriteTimeout, DefaultWriteTimeout)
 	set(&o.HotBytes, DefaultHotBytes)
+	if o.NewDeflater == nil {
+		o.NewDeflater = newDeflater
+	}
 	return o
 }
 

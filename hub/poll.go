@@ -16,6 +16,7 @@ const (
 	defaultPoll = 1000             // events, without limit=
 	pollBytes   = 1 << 20          // about, of events' data
 	maxWait     = 60 * time.Second // what proxies let pass
+	pollGzip    = 1 << 10          // bytes from which on it is compressed
 )
 
 // A poll is what is asked of one answer.
@@ -215,11 +216,19 @@ func (b *pollBody) bytes() (body []byte, tag string) {
 func answerPoll(w http.ResponseWriter, r *http.Request, b *pollBody, waited bool) {
 	body, tag := b.bytes()
 	header := w.Header()
+	zips := len(body) >= pollGzip && b.hub.gzips(r)
+	if zips {
+		tag = strings.TrimSuffix(tag, `"`) + `-gzip"` // another representation (RFC 9110, section 8.8.3.3)
+	}
 	header.Set("Cache-Control", "private, no-cache")
 	header.Set("ETag", tag)
 	if !waited && hasTag(r.Header, tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
+	}
+	if zips {
+		body = b.hub.gzipWhole(body)
+		header.Set("Content-Encoding", "gzip")
 	}
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))

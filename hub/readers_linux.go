@@ -74,8 +74,9 @@ func (e *engine) pageOf(st *stream) page {
 
 // A page is what was read for a stream.
 type page struct {
-	body  []byte // chunks
-	told  uint64 // what the last id in it stands for; 0: none
+	body  []byte  // one chunk
+	sum   gzipSum // of it, with gzip
+	told  uint64  // what the last id in it stands for; 0: none
 	after uint64
 	next  uint64 // the ordinal in the lane, if it is live
 	live  bool
@@ -125,7 +126,11 @@ func (e *engine) page(st *stream) (p page) {
 		break
 	}
 	p.after = c.after
-	if len(b) > room {
+	switch {
+	case len(b) == room:
+	case st.gzip:
+		p.body, p.sum = e.hub.gzipPage(b[room:]), sumOf(b[room:])
+	default:
 		p.body = chunkInPlace(b, room)
 	}
 	return p
@@ -150,6 +155,7 @@ func (s *shard) turnPage(st *stream, p *page) {
 		return // it is to end, or has
 	}
 	st.rest = p.body
+	st.sum = st.sum.join(p.sum)
 	st.after = p.after
 	if p.told > 0 {
 		st.told, st.known, st.sent = p.told, true, s.now

@@ -43,21 +43,22 @@ type shard struct {
 	ready []ready
 
 	// The goroutine's own.
-	slots    []*stream
-	free     []uint32 // slots
-	streams  int
-	turns    []*feed
-	again    []*stream // with more to write
-	cached   cut
-	vector   []syscall.Iovec
-	scratch  []byte
-	now      uint32 // ms
-	flushes  int    // since others may have run
-	swept    int    // the slot up to which streams have been looked at
-	lastTick time.Time
-	expiries expiries
-	gens     uint32
-	stopped  bool
+	slots      []*stream
+	free       []uint32 // slots
+	streams    int
+	turns      []*feed
+	again      []*stream // with more to write
+	cached     cut
+	cachedGzip cut
+	vector     []syscall.Iovec
+	scratch    []byte
+	now        uint32 // ms
+	flushes    int    // since others may have run
+	swept      int    // the slot up to which streams have been looked at
+	lastTick   time.Time
+	expiries   expiries
+	gens       uint32
+	stopped    bool
 }
 
 // A feedShard is a feed's part in a shard.
@@ -237,7 +238,7 @@ func (o *Options) shortest() time.Duration {
 // take takes over what others want of the shard.
 func (s *shard) take() {
 	s.now = uint32(time.Since(s.engine.epoch) / time.Millisecond)
-	s.cached.feed = nil // it may have been forgotten since
+	s.cached.feed, s.cachedGzip.feed = nil, nil // it may have been forgotten since
 	s.mu.Lock()
 	feeds, posts, ready := s.feeds, s.posts, s.ready
 	s.feeds, s.posts, s.ready = nil, nil, nil
@@ -431,17 +432,17 @@ func (s *shard) hears(st *stream) bool {
 	return false
 }
 
-// end has a stream end, after what was begun and these last bytes.
+// end has a stream end, after what was begun and this text.
 func (s *shard) end(st *stream, last []byte) {
 	if st.state == closing || st.state == gone {
 		return
 	}
 	st.state = closing
 	rest := append([]byte(nil), st.rest...) // which is shared
-	if last == nil {
-		last = []byte(lastChunk)
+	if len(last) > 0 {
+		rest = st.chunk(rest, last)
 	}
-	st.rest = append(rest, last...)
+	st.rest = st.finish(rest)
 	s.flush(st)
 }
 

@@ -29,7 +29,7 @@ func (s *shard) skip(st *stream) bool {
 		return false
 	}
 	block, _ := sse.AppendEvent(nil, gapEvent(s.hub.slowGap(newest))) // what the hub makes can be encoded
-	st.rest, _ = appendChunk(append([]byte(nil), st.rest...), block)
+	st.rest = st.chunk(append([]byte(nil), st.rest...), block)
 	st.next, st.after = next, newest
 	return true
 }

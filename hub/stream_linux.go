@@ -37,7 +37,9 @@ type stream struct {
 	since  uint32 // when it was last not stuck
 	gen    uint32 // tells it from others that had its slot
 	state  streamState
+	sum    gzipSum // of what was begun, with gzip
 	beat   heartbeat
+	gzip   bool // it gets gzip
 	mute   bool // nothing has gone out yet
 	known  bool // the client has an id
 	even   bool // it has once had everything: what it asked for of history, too
@@ -63,12 +65,18 @@ type cut struct {
 	next   uint64
 	slices [][]byte // events that stand one after another in memory are one
 	ends   []cutEnd
+	first  uint64 // the sequence of the first event
 	all    bool   // there is no more in the lane,
 	to     uint64 // which has everything up to here,
 	ended  bool   // and nothing more will come
+
+	// With gzip.
+	pieces []piece // one for each of ends
+	sum    gzipSum
+	shift  uint32 // of sum.size
 }
 
-// A cutEnd is the end of an event in a cut.
+// A cutEnd is the end of an event in a cut, or of several that cannot be had apart.
 type cutEnd struct {
 	bytes int // up to it
 	seq   uint64
@@ -105,6 +113,9 @@ func (h *hotLog) cut(c *cut, f *feed, next uint64) bool {
 	var block *block // of the last event, and where that ends
 	end, bytes := 0, 0
 	i := int(next - l.base)
+	if i < len(l.items) {
+		c.first = l.items[i].Seq
+	}
 	for ; i < len(l.items) && bytes < writeBytes; i++ {
 		it := l.items[i]
 		n := len(c.slices)
@@ -177,19 +188,29 @@ var nothing = cut{all: true}
 // Streams at the same place share it.
 func (s *shard) cutOf(st *stream) *cut {
 	c := &s.cached
+	if st.gzip {
+		c = &s.cachedGzip
+	}
 	if c.feed != st.feed || c.next != st.next {
-		if !s.hub.hot.cut(c, st.feed, st.next) {
+		if !s.cut(c, st) {
 			return nil
 		}
 	}
-	if len(c.ends) > 0 && c.ends[0].seq <= st.after {
+	if len(c.ends) > 0 && c.first <= st.after {
 		// It has read from the Log what comes to the hot log only now.
 		var ok bool
-		if st.next, _, ok = s.hub.hot.join(st.feed, st.after); !ok || !s.hub.hot.cut(c, st.feed, st.next) {
+		if st.next, _, ok = s.hub.hot.join(st.feed, st.after); !ok || !s.cut(c, st) {
 			return nil
 		}
 	}
 	return c
+}
+
+func (s *shard) cut(c *cut, st *stream) bool {
+	if st.gzip {
+		return s.hub.cutGzip(c, st.feed, st.next)
+	}
+	return s.hub.hot.cut(c, st.feed, st.next)
 }
 
 // flush writes what a stream has to get, as much as one write should have.
@@ -235,11 +256,7 @@ func (s *shard) flush(st *stream) {
 			return
 		}
 		st.rest = nil
-		if n := len(c.ends); n > 0 {
-			st.next += uint64(n)
-			st.after = c.ends[n-1].seq
-			st.told, st.known, st.sent = st.after, true, s.now
-		}
+		s.took(st, c, len(c.ends))
 	}
 	if st.state == live && c.all {
 		st.after, st.even = max(st.after, c.to), true
@@ -275,11 +292,20 @@ func (s *shard) wroteSome(st *stream, c *cut, n int) {
 		st.rest = c.part(n, c.ends[begun].bytes)
 		begun++
 	}
-	if begun > 0 {
-		st.next += uint64(begun)
-		st.after = c.ends[begun-1].seq
-		st.told, st.known, st.sent = st.after, true, s.now
+	s.took(st, c, begun)
+}
+
+// took notes that the first n parts of a cut were begun.
+func (s *shard) took(st *stream, c *cut, n int) {
+	if n == 0 {
+		return
 	}
+	st.after = c.ends[n-1].seq
+	st.told, st.known, st.sent = st.after, true, s.now
+	if st.gzip {
+		n = st.tookGzip(c, n)
+	}
+	st.next += uint64(n)
 }
 
 // part returns the bytes of a cut between two places in one event.

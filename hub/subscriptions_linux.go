@@ -81,8 +81,7 @@ func (e *engine) end(ctx context.Context, match func(*Subscription) bool, why *R
 // lastWords end a stream with an error.
 func (h *Hub) lastWords(why *RequestError) []byte {
 	block, _ := sse.AppendEvent(nil, h.errorEvent(why)) // what the hub makes can be encoded
-	b, _ := appendChunk(nil, block)
-	return append(b, lastChunk...)
+	return block
 }
 
 // expire has a stream end when its permit does.

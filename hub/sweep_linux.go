@@ -9,7 +9,9 @@ import (
 )
 
 // comment keeps an idle stream open through proxies.
-var comment, _ = appendChunk(nil, sse.AppendComment(nil, ""))
+var comment = sse.AppendComment(nil, "")
+
+var commentChunk, _ = appendChunk(nil, comment)
 
 // sweep looks at part of the streams: each is looked at eight times in a period. So no
 // stream needs a timer, and those that were written to together do not all come at once.
@@ -43,11 +45,20 @@ func (s *shard) look(st *stream, period time.Duration) {
 	case st.state != live || len(st.rest) > 0 || st.waiter != nil:
 	case st.beat != beatComment && o.PositionInterval > 0 && s.ago(st.sent) >= o.PositionInterval-period/8 && s.tell(st):
 	case o.Heartbeat > 0 && s.ago(st.wrote) >= o.Heartbeat-o.Heartbeat/8:
-		s.say(st, comment)
+		s.beat(st)
 	}
 }
 
 func (s *shard) ago(ms uint32) time.Duration { return time.Duration(s.now-ms) * time.Millisecond }
+
+// beat keeps a stream open.
+func (s *shard) beat(st *stream) {
+	if st.gzip {
+		s.say(st, st.chunk(nil, comment))
+		return
+	}
+	s.say(st, commentChunk)
+}
 
 // say writes something of a stream's own, between two events.
 func (s *shard) say(st *stream, b []byte) {
@@ -58,13 +69,13 @@ func (s *shard) say(st *stream, b []byte) {
 // tell tells a stream its position, if that has moved since the last id. If there is
 // something to come, its id is told with that.
 func (s *shard) tell(st *stream) bool {
-	s.cached.feed = nil
+	s.cached.feed, s.cachedGzip.feed = nil, nil
 	c := s.cutOf(st)
 	if c == nil || len(c.ends) > 0 || !st.behind(c.to) {
 		return false
 	}
 	st.told, st.known, st.sent = c.to, true, s.now
-	s.say(st, s.hub.positionChunk(st.beat, c.to))
+	s.say(st, st.chunk(nil, s.hub.positionBlock(st.beat, c.to)))
 	return true
 }
 

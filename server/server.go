@@ -136,6 +136,9 @@ func (s *Server) open(c *Config) (err error) {
 	if c.Hub.WebSocket == nil {
 		c.Hub.WebSocket = WebSocket(s.limiter.webSocket())
 	}
+	if c.Hub.NewDeflater == nil {
+		c.Hub.NewDeflater = newDeflater
+	}
 	if s.hub, err = hub.New(&c.Hub); err != nil {
 		return errors.Join(err, s.gate.close(), s.log.Close())
 	}

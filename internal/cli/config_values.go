@@ -269,6 +269,16 @@ func parseRoots(file string) (string, error) {
 	return file, err
 }
 
+func parseCompression(value string) (hub.Compression, error) {
+	switch value {
+	case "gzip":
+		return hub.CompressionGzip, nil
+	case "off":
+		return hub.CompressionOff, nil
+	}
+	return 0, fmt.Errorf("%q is neither gzip nor off", value)
+}
+
 // The values of tls.
 const (
 	tlsOff   = "off"
