@@ -226,9 +226,9 @@ type socket struct {
 
 // run has a socket send until it is to end, and ends it.
 func (s *socket) run(r *http.Request, send func(context.Context) error) {
-	ctx, cut := context.WithCancel(r.Context())
-	defer cut()
-	defer context.AfterFunc(s.hub.ctx, cut)()
+	ctx, cut := context.WithCancelCause(r.Context())
+	defer cut(nil)
+	defer context.AfterFunc(s.hub.ctx, func() { cut(ErrShutdown) })()
 	s.io, s.request = ctx, r.WithContext(ctx)
 	sending, stop := context.WithCancelCause(ctx)
 	var tasks sync.WaitGroup
@@ -236,14 +236,14 @@ func (s *socket) run(r *http.Request, send func(context.Context) error) {
 	if s.hub.opt.Heartbeat > 0 {
 		tasks.Go(func() {
 			if !s.keepAlive(sending) {
-				cut()
+				cut(errBroken)
 			}
 		})
 	}
 	err := send(sending)
 	stop(nil) // no more pings
 	s.close(err)
-	cut()
+	cut(nil)
 	tasks.Wait()
 }
 
@@ -372,7 +372,7 @@ func closeOf(why error) (code int, reason string, tell bool) {
 		return closeNormal, string(ProblemClosed), false
 	case why == errSlow:
 		return closeLater, "too-slow", false
-	case errors.Is(why, ErrShutdown):
+	case errors.Is(why, ErrShutdown), errors.Is(why, context.Canceled): // by who serves the hub
 		return closeRestart, string(ProblemShutdown), false
 	}
 	e := problemOf(why)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -588,32 +589,160 @@ func serveSlow(t *testing.T, h *hub.Hub) *server {
 	return s
 }
 
-// In a bubble of synctest a pong comes only if the client reads.
+// In a bubble of synctest a socket takes nothing that is not read.
 func TestWebSocket_PingsAndCutsWhoDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newSocketHub(t, hub.Options{Heartbeat: 10 * time.Second})
 		s := serveInBubble(t, h)
-		alive := s.socket("/events/a")
+		alive := s.socket("/events/alive")
 		alive.CloseRead(t.Context())
-		dead := s.socket("/events/a")
-		_ = dead
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if n := len(h.Subscriptions(t.Context())); n != 1 {
-			t.Errorf("got %d sockets after a minute, want the one that answers pings", n)
-		}
+		stuck := s.socket("/events/stuck")
+		silent := s.dialInBubble("/events/silent")
+		read := make(chan string, 1)
+		go func() {
+			b, _ := io.ReadAll(silent) // and answers nothing
+			read <- string(b)
+		}()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if n := len(h.Subscriptions(t.Context())); n != 1 {
-			t.Errorf("got %d sockets after an hour, want the one that answers pings", n)
+		all := h.Subscriptions(t.Context())
+		if len(all) != 1 || all[0].Topics[0] != "alive" {
+			t.Errorf("got %d sockets after an hour, want the one that answers pings", len(all))
+		}
+		if got := <-read; strings.Count(got, "\x89\x01") != 1 {
+			t.Errorf("the silent one got %q, want one ping and the end", got)
 		}
 		_ = alive.CloseNow()
-		_ = dead.CloseNow()
-		synctest.Wait()
-		if n := h.Streams(); n != 0 {
-			t.Errorf("got %d subscriptions at the end, want none", n)
+		_ = stuck.CloseNow()
+		_ = silent.Close()
+	})
+}
+
+// dialInBubble opens a WebSocket to write and read frames as they are.
+func (s *server) dialInBubble(path string) net.Conn {
+	s.t.Helper()
+	conn, err := s.Client.Transport.(*http.Transport).DialContext(s.t.Context(), "", "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, handshake(path)); err != nil {
+		s.t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	for text := ""; !strings.HasSuffix(text, "\r\n\r\n"); text += string(b) {
+		if _, err := conn.Read(b); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return conn
+}
+
+func handshake(path string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+}
+
+// A slowAuthority grants a publish when it is told to.
+type slowAuthority struct{ grants chan struct{} }
+
+func (s slowAuthority) Authorize(_ http.ResponseWriter, _ *http.Request, a *hub.Access) (*hub.Grant, error) {
+	if a.Action == hub.ActionPublish {
+		<-s.grants
+	}
+	return &hub.Grant{Subscribe: []string{"**"}, Publish: []string{"**"}}, nil
+}
+
+func (slowAuthority) Ended(*hub.Grant, hub.Action, netip.Addr) {}
+
+func TestWebSocket_IsNotCutWhileItsMessageIsAnswered(t *testing.T) {
+	slow := slowAuthority{make(chan struct{})}
+	h := newSocketHub(t, hub.Options{Heartbeat: 10 * time.Millisecond, Authority: slow})
+	s := serve(t, h)
+	pings := make(chan struct{}, 1000)
+	r := s.request("GET", "/events/a?publish=only", nil)
+	conn, _, err := websocket.Dial(r.Context(), r.URL.String(), &websocket.DialOptions{
+		OnPingReceived: func(context.Context, []byte) bool { pings <- struct{}{}; return true },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws := &socket{t, r.Context(), conn}
+	ws.send(`{"data":"x"}`)
+	go func() {
+		for range 10 {
+			<-pings
+		}
+		slow.grants <- struct{}{}
+	}()
+	if got := ws.texts(1); got != "ack " {
+		t.Errorf("got %q, want an ack after ten pings", got)
+	}
+	// So does the end wait for the answer.
+	ws.send(`{"data":"y"}`)
+	go func() {
+		defer close(slow.grants)
+		for range h.Subscribe(t.Context(), topics("b")) { // up to the shutdown
+		}
+	}()
+	eventually(t, "who waits for the shutdown does", func() bool { return h.Streams() == 2 })
+	go func() { _ = h.Shutdown(context.Background()) }()
+	ws.wantEnd(1012, "shutting-down", "nack  shutting-down")
+}
+
+// frame returns a frame as a client sends it, masked with zeros.
+func frame(head byte, payload string) string {
+	if len(payload) > 125 {
+		return string([]byte{head, 0x80 | 126, byte(len(payload) >> 8), byte(len(payload)), 0, 0, 0, 0}) + payload
+	}
+	return string([]byte{head, 0x80 | byte(len(payload)), 0, 0, 0, 0}) + payload
+}
+
+func TestWebSocket_BadFramesEndIt(t *testing.T) {
+	const fin, text, continuation, ping, closes = 0x80, 1, 0, 9, 8
+	h := newHub(t, hub.Options{WebSocket: daemon.WebSocket(&daemon.WebSocketOptions{MessageTimeout: 200 * time.Millisecond})})
+	s := serve(t, h)
+	t.Run("frames", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			frames string
+			want   string // in what comes then
+		}{
+			"whole":                   {frame(fin|text, `{"ref":1}`) + frame(fin|closes, "\x03\xe8"), `"ref":1` + "|\x88\x02\x03\xe8"},
+			"fragments and a ping":    {frame(text, `{"re`) + frame(fin|ping, "hi") + frame(continuation, "") + frame(fin|continuation, `f":2}`) + frame(fin|closes, ""), "\x8a\x02hi" + `|"ref":2`},
+			"unmasked":                {"\x81\x02{}", ""},
+			"reserved bit":            {frame(fin|0x40|text, "{}"), "\x03\xea"},
+			"unknown opcode":          {frame(fin|3, ""), "\x03\xea"},
+			"fragmented ping":         {frame(ping, ""), "\x03\xea"},
+			"long ping":               {frame(fin|ping, strings.Repeat("x", 126)), "\x03\xea"},
+			"continuation of nothing": {frame(fin|continuation, "{}"), "\x03\xea"},
+			"text within text":        {frame(text, "{") + frame(fin|text, "}"), "\x03\xea"},
+			"bad close":               {frame(fin|closes, "\x00\x01"), "\x03\xea"},
+			"length below zero":       {"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00xx", ""},
+			"promises too much":       {"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00xx", ""},
+			"breaks off":              {"\x81\x80\x00", ""},
+			"comes too slowly":        {frame(text, "{"), ""},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel() // some wait for an answer to their close frame
+				s := *s
+				s.t = t
+				conn := s.dial()
+				conn.write(handshake("/events?publish=only&topic=a") + c.frames)
+				if name == "breaks off" {
+					conn.closeWrite()
+				}
+				got := conn.drain()
+				for want := range strings.SplitSeq(c.want, "|") {
+					if !strings.Contains(got, want) {
+						t.Errorf("got %q, want %q in it", got, want)
+					}
+				}
+			})
 		}
 	})
+	eventually(t, "all are over", func() bool { return h.Streams() == 0 })
+	if n := len(h.Subscriptions(t.Context())); n != 0 {
+		t.Errorf("got %d subscriptions, want none", n)
+	}
 }
 
 func TestWebSocket_AThousand(t *testing.T) {

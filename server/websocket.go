@@ -48,14 +48,19 @@ func WebSocket(o *WebSocketOptions) func(w http.ResponseWriter, r *http.Request,
 	}
 	return func(w http.ResponseWriter, r *http.Request, maxMessage int) (hub.WebSocketConn, error) {
 		u := &upgrade{ResponseWriter: w}
+		if !u.possible() {
+			return nil, errNoUpgrade
+		}
 		conn, err := websocket.Accept(u, r, &accept)
 		if err != nil {
-			return nil, &hub.RequestError{Problem: hub.ProblemNotAcceptable, Field: "Upgrade", Detail: "this connection cannot become a WebSocket: subscribe to text/event-stream"}
+			return nil, errNoUpgrade
 		}
 		conn.SetReadLimit(int64(maxMessage))
 		return &webSocket{conn: conn, socket: u.socket, timeout: opt.MessageTimeout}, nil
 	}
 }
+
+var errNoUpgrade = &hub.RequestError{Problem: hub.ProblemNotAcceptable, Field: "Upgrade", Detail: "this connection cannot become a WebSocket: subscribe to text/event-stream, and publish with POST"}
 
 // webSocket returns options by which messages have the pace of bodies.
 func (l *limiter) webSocket() *WebSocketOptions {
@@ -70,6 +75,21 @@ func (l *limiter) webSocket() *WebSocketOptions {
 type upgrade struct {
 	http.ResponseWriter
 	socket *heardConn // once it is taken over
+}
+
+// possible tells whether the connection can be taken over, as [http.ResponseController]
+// would find out by doing it.
+func (u *upgrade) possible() bool {
+	for w := u.ResponseWriter; ; {
+		switch t := w.(type) {
+		case http.Hijacker:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return false
+		}
+	}
 }
 
 func (u *upgrade) WriteHeader(status int) {
