@@ -42,7 +42,11 @@ func (h *Hub) newRoutes() http.Handler {
 		var err error
 		switch r.Method {
 		case http.MethodGet:
-			err = h.serveSubscribe(w, r)
+			if asksWebSocket(r) {
+				err = h.serveWebSocket(w, r)
+			} else {
+				err = h.serveSubscribe(w, r)
+			}
 		case http.MethodPost, http.MethodPut:
 			err = h.servePublish(w, r)
 		case http.MethodHead:

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"net"
+	"net/http"
 	"time"
 )
 
@@ -62,6 +63,12 @@ type Options struct {
 
 	// Authority says who may do what over HTTP. Default: anyone may do everything.
 	Authority Authority
+
+	// WebSocket answers the opening handshake of a WebSocket (RFC 6455, section 4.2.2),
+	// which the hub has found to be in order, and takes the connection over. A message
+	// of more than maxMessage bytes is to be refused with the code 1009. After an error
+	// nothing was answered, and the hub does it. Default: upgrades are refused.
+	WebSocket func(w http.ResponseWriter, r *http.Request, maxMessage int) (WebSocketConn, error)
 
 	// Limits bound what one request may bring. [Hub.SetLimits] changes them.
 	Limits RequestLimits

@@ -153,6 +153,14 @@ func (e *RequestError) document() document {
 	return document{problemTypePrefix + string(e.Problem), p.title, p.status, e.Detail, e.Field, e.Count}
 }
 
+// retrySeconds returns when to try again, 0 where that is not said.
+func (e *RequestError) retrySeconds() int {
+	if e.RetryAfter <= 0 && problems[e.Problem].status == http.StatusServiceUnavailable {
+		return retryAfterUnavailable
+	}
+	return int((max(e.RetryAfter, 0) + time.Second - 1) / time.Second)
+}
+
 // Fail answers a request with a problem document, whose status and text are those of a
 // *[RequestError], and otherwise of what the error is to the hub.
 func Fail(w http.ResponseWriter, err error) {
@@ -163,11 +171,8 @@ func Fail(w http.ResponseWriter, err error) {
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Length")
 	h.Del("Set-Cookie") // it would be for what is granted
-	switch {
-	case e.RetryAfter > 0:
-		h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
-	case doc.Status == http.StatusServiceUnavailable:
-		h.Set("Retry-After", strconv.Itoa(retryAfterUnavailable))
+	if n := e.retrySeconds(); n > 0 {
+		h.Set("Retry-After", strconv.Itoa(n))
 	}
 	if e.Challenge != "" {
 		h.Set("WWW-Authenticate", e.Challenge)

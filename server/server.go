@@ -133,6 +133,9 @@ func (s *Server) open(c *Config) (err error) {
 		return errors.Join(err, s.log.Close())
 	}
 	c.Hub.Log, c.Hub.Authority = s.log, s.limiter.authority(s.gate)
+	if c.Hub.WebSocket == nil {
+		c.Hub.WebSocket = WebSocket(s.limiter.webSocket())
+	}
 	if s.hub, err = hub.New(&c.Hub); err != nil {
 		return errors.Join(err, s.gate.close(), s.log.Close())
 	}
