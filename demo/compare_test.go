@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/tidewire/tidewire/demo"
 	"github.com/tidewire/tidewire/eventsource"
 	"github.com/tidewire/tidewire/hub"
+	"github.com/tidewire/tidewire/server"
 )
 
 // A cost is what a way of waiting has taken.
@@ -125,6 +128,35 @@ func (f *follower) follow(url, from string, until int) (failed int) {
 	return failed
 }
 
+// followSocket takes numbers until one is reached.
+func (f *follower) followSocket(url, from string, until int) (breaks int) {
+	f.t.Helper()
+	for {
+		conn, _, err := websocket.Dial(f.t.Context(), url+from, nil)
+		for err == nil {
+			var message []byte
+			if _, message, err = conn.Read(f.t.Context()); err != nil {
+				_ = conn.CloseNow() // it is broken
+				break
+			}
+			var ev struct{ ID, Data string }
+			if err := json.Unmarshal(message, &ev); err != nil {
+				f.t.Fatalf("%s: got %s: %v", f.name, message, err)
+			}
+			f.take(ev.ID, ev.Data)
+			if from = ev.ID; f.last >= until {
+				if err := conn.Close(websocket.StatusNormalClosure, ""); err != nil {
+					f.t.Logf("%s: close: %v", f.name, err) // a cut may come first
+				}
+				return breaks
+			}
+		}
+		if breaks++; f.t.Context().Err() != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
 func TestComparison_EveryWayReceivesTheSame(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, settings string }{
@@ -136,7 +168,7 @@ func TestComparison_EveryWayReceivesTheSame(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			const until = 120
-			page := start(t, hub.Options{}) + "/demo/compare/mine"
+			page := start(t, hub.Options{WebSocket: server.WebSocket(nil)}) + "/demo/compare/mine"
 			set(t, page, c.settings)
 			first, err := poll(t, page+"/polling?since=earliest")
 			for err != nil || len(first.Events) == 0 { // a cut
@@ -159,13 +191,15 @@ func TestComparison_EveryWayReceivesTheSame(t *testing.T) {
 			failed := long.follow(page+"/long-polling?wait=10s&", from, until)
 			short := &follower{t: t, name: "polling"}
 			short.follow(page+"/polling?", from, until)
+			socket := &follower{t: t, name: "websocket"}
+			breaks := socket.followSocket(page+"/websocket?last_event_id=", from, until)
 			for i, id := range stream.ids[:until-2] {
-				if long.ids[i] != id || short.ids[i] != id {
-					t.Fatalf("event %d: got ids %s, %s and %s, want one", i, id, long.ids[i], short.ids[i])
+				if long.ids[i] != id || short.ids[i] != id || socket.ids[i] != id {
+					t.Fatalf("event %d: got ids %s, %s, %s and %s, want one", i, id, long.ids[i], short.ids[i], socket.ids[i])
 				}
 			}
-			if cuts := strings.Contains(c.settings, `"cut":1000`); cuts != (ends > 0) || !cuts && failed > 0 {
-				t.Errorf("got %d ends of streams, %d failed polls, cuts: %v", ends, failed, cuts)
+			if cuts := strings.Contains(c.settings, `"cut":1000`); cuts != (ends > 0) || !cuts && failed+breaks > 0 {
+				t.Errorf("got %d ends of streams, %d failed polls, %d breaks of sockets, cuts: %v", ends, failed, breaks, cuts)
 			}
 		})
 	}
@@ -341,16 +375,63 @@ func TestComparison_EndsWithRun(t *testing.T) {
 
 func TestComparison_StreamsEndWithTheirHub(t *testing.T) {
 	t.Parallel()
-	h := newHub(t, hub.Options{})
+	h := newHub(t, hub.Options{WebSocket: server.WebSocket(nil)})
 	url, _ := serve(t, h)
 	page := url + "/demo/compare/mine"
-	set(t, page, `{"rate":1,"delay":0,"buffer":0,"cut":0}`)
+	set(t, page, `{"rate":0.2,"delay":100,"buffer":0,"cut":0}`)
 	resp := get(t, page+"/sse")
+	conn, _, err := websocket.Dial(t.Context(), page+"/websocket", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	closed := make(chan error, 1)
+	go func() {
+		for {
+			if _, _, err := conn.Read(t.Context()); err != nil {
+				closed <- err
+				return
+			}
+		}
+	}()
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if _, err := io.ReadAll(resp.Body); err != nil {
 		t.Errorf("got %v, want a clean end", err)
+	}
+	if err := <-closed; websocket.CloseStatus(err) != websocket.StatusServiceRestart {
+		t.Errorf("got %v of the socket, want the code 1012, late", err)
+	}
+}
+
+func TestComparison_RefusedUpgradeIsTold(t *testing.T) {
+	t.Parallel()
+	page := start(t, hub.Options{}) + "/demo/compare/mine"
+	set(t, page, `{"rate":1,"delay":0,"buffer":0,"cut":0}`)
+	conn, resp, err := websocket.Dial(t.Context(), page+"/websocket", nil)
+	if err == nil {
+		_ = conn.CloseNow()
+		t.Fatal("got a socket of a hub that has none")
+	}
+	if resp == nil || resp.StatusCode != http.StatusNotAcceptable {
+		t.Errorf("got %+v, %v, want 406", resp, err)
+	}
+}
+
+func TestComparison_EndOfRunEndsSockets(t *testing.T) {
+	t.Parallel()
+	url, stop := serve(t, newHub(t, hub.Options{WebSocket: server.WebSocket(nil)}))
+	page := url + "/demo/compare/mine"
+	set(t, page, `{"rate":1,"delay":0,"buffer":0,"cut":0}`)
+	conn, _, err := websocket.Dial(t.Context(), page+"/websocket?since=earliest", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	stop()
+	for err == nil {
+		_, _, err = conn.Read(t.Context())
 	}
 }
 
@@ -447,9 +528,9 @@ func TestComparison_Bounds(t *testing.T) {
 
 func TestComparison_NeedsRun(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(demo.New(newHub(t, hub.Options{})))
-	t.Cleanup(server.Close)
-	if status, text := put(t, server.URL+"/demo/compare/mine", `{"rate":1}`); status != http.StatusServiceUnavailable {
+	s := httptest.NewServer(demo.New(newHub(t, hub.Options{})))
+	t.Cleanup(s.Close)
+	if status, text := put(t, s.URL+"/demo/compare/mine", `{"rate":1}`); status != http.StatusServiceUnavailable {
 		t.Errorf("got %d %s, want 503", status, text)
 	}
 }
