@@ -534,3 +534,17 @@ func TestComparison_NeedsRun(t *testing.T) {
 		t.Errorf("got %d %s, want 503", status, text)
 	}
 }
+
+func TestComparison_SocketsAreCounted(t *testing.T) {
+	t.Parallel()
+	const settings = `{"rate":50,"delay":0,"buffer":0,"cut":0}`
+	page := start(t, hub.Options{WebSocket: server.WebSocket(nil)}) + "/demo/compare/mine"
+	set(t, page, settings)
+	f := &follower{t: t, name: "websocket"}
+	f.followSocket(page+"/websocket?since=", "earliest", 20)
+	r := set(t, page, settings)
+	// A message is about 200 bytes, the handshake about 500.
+	if got := r.Ways["websocket"]; got.Requests != 1 || got.Bytes < 20*150 || got.Bytes > 20*300+1000 || got.Held <= 0 {
+		t.Errorf("got %+v for a socket with 20 messages", got)
+	}
+}

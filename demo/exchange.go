@@ -2,8 +2,10 @@ package demo
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -193,7 +195,9 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	through.line = u.answer.line
 	through.line.start()
 	through.uncut = context.AfterFunc(u.line.ctx, func() { _ = conn.Close() })
-	return through, rw, nil
+	read, _ := rw.Reader.Peek(rw.Reader.Buffered()) // what is there is there
+	in := bufio.NewReader(io.MultiReader(bytes.NewReader(read), through))
+	return through, bufio.NewReadWriter(in, bufio.NewWriter(through)), nil
 }
 
 // A lateConn is a connection that writes through a line.
