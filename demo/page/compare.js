@@ -222,6 +222,7 @@ const texts = {
 
 function milliseconds(v) {
   if (v === undefined) return "-";
+  if (v < 1) return "< 1 ms";
   return v < 999.5 ? `${v.toFixed(0)} ms` : `${(v / 1000).toFixed(1)} s`;
 }
 
