@@ -22,7 +22,7 @@ const allowedMethods = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 // a WebSocket, and returns while the stream goes on: it ends when the client goes or the hub
 // does, and no longer with the request's context or what the server does to its connections.
 // A w without a Hijack method of its own (one that has Unwrap only) keeps the handler, and
-// a goroutine, until the stream has ended.
+// a goroutine, until the stream has ended. So does a WebSocket.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.routes.ServeHTTP(w, r) }
 
 func (h *Hub) newRoutes() http.Handler {

@@ -103,6 +103,7 @@ type socketRequest struct {
 	*request
 	filter      Filter
 	publishOnly bool
+	tell        bool // its position, where no event does
 }
 
 func (h *Hub) parseSocket(r *http.Request) (*socketRequest, error) {
@@ -121,6 +122,11 @@ func (h *Hub) parseSocket(r *http.Request) (*socketRequest, error) {
 	if q.filter, err = req.filter(time.Now()); err != nil {
 		return nil, err
 	}
+	beat, err := heartbeatOf(req)
+	if err != nil {
+		return nil, err
+	}
+	q.tell = beat != beatComment && h.opt.PositionInterval > 0
 	if q.publishOnly && len(req.topics)+len(req.patterns) == 0 {
 		return q, nil // each event names its own
 	}
@@ -155,13 +161,17 @@ func (h *Hub) serveWebSocket(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer p.end()
-	c, batch, err := h.socketCursor(r.Context(), q, p)
-	var gap *GapError
-	if err != nil && err != errEnded && !errors.As(err, &gap) {
+	c, err := h.socketCursor(r.Context(), q, p)
+	if err != nil {
 		return err
 	}
+	var batch []*item
 	if !q.publishOnly {
 		defer c.close()
+		var gap *GapError
+		if batch, err = c.poll(r.Context()); err != nil && err != errEnded && !errors.As(err, &gap) {
+			return err
+		}
 	}
 	defer h.serve(c, p).leave()
 	header := w.Header().Clone()
@@ -184,31 +194,29 @@ func (h *Hub) serveWebSocket(w http.ResponseWriter, r *http.Request) error {
 // and the fields beside the data are bounded by themselves.
 func (h *Hub) maxMessage() int { return 6*h.limits.Load().EventSize + 64<<10 }
 
-// socketCursor returns where a socket begins, and what there is for it. For one that
-// publishes only it is a place that does not move, and needs no close.
-func (h *Hub) socketCursor(ctx context.Context, q *socketRequest, p *permit) (*cursor, []*item, error) {
+// socketCursor returns where a socket begins. For one that publishes only it is a place that
+// does not move, and needs no close.
+func (h *Hub) socketCursor(ctx context.Context, q *socketRequest, p *permit) (*cursor, error) {
 	if q.publishOnly {
-		return &cursor{hub: h, after: h.log.Head().Seq}, nil, nil
+		return &cursor{hub: h, after: h.log.Head().Seq}, nil
 	}
 	f := q.filter
 	if err := p.maySubscribe(&f); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	f.tidyPrivate()
 	c, err := h.newCursor(ctx, f)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(f.Patterns) == 0 { // with them a gap may be told between pages that is none
 		c.page = firstPage / 4
 	}
 	c.slow = c.feed.slow
-	batch, err := c.poll(ctx)
-	var gap *GapError
-	if err != nil && err != errEnded && !errors.As(err, &gap) {
-		c.close()
+	if q.tell {
+		c.place = newPlace(c.after, f.From.LastEventID != "")
 	}
-	return c, batch, err
+	return c, nil
 }
 
 // A socket is a WebSocket that is open. One goroutine writes events, one reads messages and
@@ -250,26 +258,42 @@ func (s *socket) run(r *http.Request, send func(context.Context) error) {
 // stream sends a subscription, beginning with what poll has returned.
 func (s *socket) stream(ctx context.Context, c *cursor, batch []*item, err error) error {
 	epoch := s.hub.log.Head().Epoch
+	idle := newIdleTimer(s.hub.opt.PositionInterval)
+	defer idle.stop()
 	for {
 		var gap *GapError
 		switch {
 		case errors.As(err, &gap):
-			if s.write(controlMessage(gapEvent(gap))) != nil {
-				return errBroken
-			}
-		case err != nil && ctx.Err() != nil:
+			err = s.write(controlMessage(gapEvent(gap)))
+			c.place.told(gap.resumed)
+		case err != nil && err != errIdle && ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err != nil:
+		case err != nil && err != errIdle:
 			return err
+		case len(batch) > 0:
+			err = s.writeAll(batch, epoch)
+			c.place.told(batch[len(batch)-1].Seq)
+		case c.place.behind(c.after):
+			err = s.write(controlMessage(sse.Event{ID: c.position(), Type: "tidewire.hb"}))
+			c.place.told(c.after)
+		default:
+			err = nil
 		}
-		for _, it := range batch {
-			if s.write(it.json(epoch)) != nil {
-				return errBroken
-			}
+		if err != nil {
+			return errBroken
 		}
 		c.served.moved(c.after)
-		batch, err = c.next(ctx, nil)
+		batch, err = c.next(ctx, idle.start())
 	}
+}
+
+func (s *socket) writeAll(batch []*item, epoch string) error {
+	for _, it := range batch {
+		if err := s.write(it.json(epoch)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wait is stream for who publishes only.

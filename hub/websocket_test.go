@@ -203,6 +203,28 @@ func TestWebSocket_ResumesFromAnyWayOfWaiting(t *testing.T) {
 	}
 }
 
+func TestWebSocket_IsToldItsPositionIfItAsks(t *testing.T) {
+	h := newSocketHub(t, hub.Options{PositionInterval: 20 * time.Millisecond})
+	s := serve(t, h)
+	publish(t, h, event("a", "before"))
+	ws := s.socket("/events/a?type=x&heartbeat=event")
+	first := ws.get()
+	publish(t, h, event("a", "not wanted"))
+	second := ws.get()
+	for _, m := range []message{first, second} {
+		if m.Type != "tidewire.hb" || m.ID == "" || m.Data != "" {
+			t.Errorf("got %+v, want a position", m)
+		}
+	}
+	if first.ID == second.ID {
+		t.Errorf("got %s twice, want it moved", first.ID)
+	}
+	publish(t, h, hub.Event{Topics: []string{"a"}, Type: "x", Data: "wanted"})
+	if got := s.socket("/events/a?last_event_id="+first.ID).texts(2) + ", " + ws.texts(1); got != "not wanted, wanted, wanted" {
+		t.Errorf("got %s, want what came after the first position", got)
+	}
+}
+
 func TestWebSocket_Publishes(t *testing.T) {
 	log := newLog(t, nil)
 	h := newSocketHub(t, hub.Options{Log: log, Limits: hub.RequestLimits{EventSize: 1000}})
@@ -300,6 +322,7 @@ func TestWebSocket_WhatIsWrongBeforeTheUpgradeIsAnsweredAsToAnyRequest(t *testin
 		"a bad topic":         {s, "/events/a%00?publish=only", whole, "", 400, hub.ProblemTopic, "topic"},
 		"publish to patterns": {s, "/events?publish=only&pattern=*", whole, "", 400, hub.ProblemTopic, "pattern"},
 		"publish what":        {s, "/events/a?publish=yes", whole, "", 400, hub.ProblemQuery, "publish"},
+		"a bad heartbeat":     {s, "/events/a?heartbeat=x", whole, "", 400, hub.ProblemQuery, "heartbeat"},
 		"a bad since":         {s, "/events/a?since=x", whole, "", 400, hub.ProblemQuery, "since"},
 		"not granted":         {s, "/events/b", whole, "", 403, hub.ProblemForbidden, "topic"},
 		"no credentials":      {s, "/events/a", without("Badge"), "", 401, hub.ProblemUnauthorized, "topic"},
@@ -456,7 +479,7 @@ func TestWebSocket_EndsWithACode(t *testing.T) {
 
 	for _, ws := range []*socket{short, only} {
 		got, code, reason := ws.end()
-		if code != 1008 || reason != "token-expired" || len(got) != 1 || !strings.Contains(got[0], "the badge expired") {
+		if code != 1008 || reason != "token-expired" || len(got) != 1 || !strings.Contains(got[0], "the badge") {
 			t.Errorf("an expired grant: got %q, %d %q, want 1008 and why", got, code, reason)
 		}
 	}

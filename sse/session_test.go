@@ -237,7 +237,7 @@ func TestSession_GivesUpAPeerThatDoesNotRead(t *testing.T) {
 
 func TestSession_EndsWhenTheClientLeaves(t *testing.T) {
 	forEachProtocol(t, func(t *testing.T, serve func(http.HandlerFunc) *httptest.Server) {
-		left := make(chan error, 1)
+		accepted, left := make(chan struct{}), make(chan error, 1)
 		s := serve(func(w http.ResponseWriter, r *http.Request) {
 			ses, err := sse.Accept(w, r, nil)
 			if err != nil {
@@ -245,10 +245,12 @@ func TestSession_EndsWhenTheClientLeaves(t *testing.T) {
 				return
 			}
 			defer ses.Close()
+			close(accepted) // before that a client that leaves is one that never came
 			<-ses.Context().Done()
 			left <- ses.Send(sse.Event{Data: "too late"})
 		})
 		resp := get(t, s)
+		<-accepted
 		_ = resp.Body.Close()
 		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", err)

@@ -152,6 +152,7 @@ func TestMain_Help(t *testing.T) {
 		{"publish", [][]string{{"publish", "--help"}, {"help", "publish"}}},
 		{"subscribe", [][]string{{"subscribe", "--help"}, {"help", "subscribe"}}},
 		{"subscriptions", [][]string{{"subscriptions", "--help"}, {"help", "subscriptions"}}},
+		{"doctor", [][]string{{"doctor", "--help"}, {"help", "doctor"}}},
 		{"bench", [][]string{{"bench", "--help"}, {"help", "bench"}}},
 		{"version", [][]string{{"version", "--help"}, {"help", "version"}}},
 		{"completion", [][]string{{"completion", "--help"}, {"help", "completion"}}},

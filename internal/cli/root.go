@@ -17,6 +17,7 @@ var commands = []func(IO) *cobra.Command{
 	newPublishCommand,
 	newSubscribeCommand,
 	newSubscriptionsCommand,
+	newDoctorCommand,
 	newBenchCommand,
 	newCheckCommand,
 	newBackupCommand,

@@ -1,0 +1,75 @@
+package doctor_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tidewire/tidewire/internal/doctor"
+	"github.com/tidewire/tidewire/server"
+)
+
+func proxiesPage(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../docs/proxies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+var notInAnchor = regexp.MustCompile(`[^a-z0-9-]`)
+
+// TestDocs_HaveEachRemedy looks for a section for each cause, and in it for all whom
+// remedies are for.
+func TestDocs_HaveEachRemedy(t *testing.T) {
+	sections := map[string]string{}
+	for _, section := range strings.Split(proxiesPage(t), "\n## ")[1:] {
+		title, text, _ := strings.Cut(section, "\n")
+		sections[notInAnchor.ReplaceAllString(strings.ReplaceAll(strings.ToLower(title), " ", "-"), "")] = text
+	}
+	for heading, remedies := range doctor.Remedies() {
+		text, ok := sections[heading]
+		if !ok {
+			t.Errorf("docs/proxies.md has no section %s", heading)
+		}
+		for _, r := range remedies {
+			if !strings.Contains(text, "**"+r.For+"**") {
+				t.Errorf("section %s says nothing of **%s**", heading, r.For)
+			}
+		}
+	}
+}
+
+// block returns the configuration of a program in docs/proxies.md.
+func block(t *testing.T, program string) string {
+	t.Helper()
+	_, text, found := strings.Cut(proxiesPage(t), "```"+program+"\n")
+	text, _, closed := strings.Cut(text, "```")
+	if !found || !closed {
+		t.Fatalf("docs/proxies.md has no configuration of %s", program)
+	}
+	return text
+}
+
+// TestDocs_ConfigurationsWork runs those of the documentation in front of the real server.
+func TestDocs_ConfigurationsWork(t *testing.T) {
+	for _, program := range []string{"nginx", "haproxy"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			upstream := strings.TrimPrefix(startServer(t, server.Config{}), "http://")
+			config := strings.ReplaceAll(block(t, program), "127.0.0.1:7730", upstream)
+			url := ""
+			if program == "nginx" {
+				url = runNginx(t, config)
+			} else {
+				url = runHAProxy(t, config)
+			}
+			r := examine(t, url+"/events/clock", doctor.Options{Probe: url + "/events/probe", Idle: idle})
+			wrong(t, r)
+			found(t, r, "delivery", doctor.OK)
+			found(t, r, "resume", doctor.OK)
+		})
+	}
+}
