@@ -133,22 +133,27 @@ func (c *comparison) leave(e *exchange) {
 	cost.Open--
 }
 
-// current returns the network, and what is closed when it changes.
-func (c *comparison) current() (n network, changed <-chan struct{}) {
-	s, changed := c.set(nil)
+// current returns the settings, and what is closed when they change.
+func (c *comparison) current() (s settings, changed <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.settings, c.changed
+}
+
+// conditions is current for those who need the network only.
+func (c *comparison) conditions() (n network, changed <-chan struct{}) {
+	s, changed := c.current()
 	return s.network, changed
 }
 
-// set changes the settings, unless s is nil, and returns them.
-func (c *comparison) set(s *settings) (settings, <-chan struct{}) {
+func (c *comparison) set(s settings) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s != nil && *s != c.settings {
-		c.settings = *s
+	if s != c.settings {
+		c.settings = s
 		close(c.changed)
 		c.changed = make(chan struct{})
 	}
-	return c.settings, c.changed
 }
 
 // cut ends all exchanges.
@@ -165,7 +170,7 @@ func (c *comparison) run(d *Demo) {
 	next := d.newest(c.ctx, c.topic) + 1
 	var published, cut time.Time
 	for {
-		s, changed := c.set(nil)
+		s, changed := c.current()
 		every := time.Duration(float64(time.Second) / s.Rate)
 		due := published.Add(every)
 		if cutDue := cut.Add(milliseconds(s.Cut)); s.Cut > 0 && cutDue.Before(due) {
@@ -218,7 +223,7 @@ func (d *Demo) compare(page string, s settings) (*comparison, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c := d.comparisons[page]; c != nil && c.lease.Reset(lease) {
-		c.set(&s)
+		c.set(s)
 		return c, nil
 	}
 	switch {

@@ -38,7 +38,7 @@ func (d *Demo) serveWay(w http.ResponseWriter, r *http.Request) {
 	defer c.leave(e)
 	e.count(requestSize(r))
 
-	n, _ := c.current()
+	n, _ := c.conditions()
 	if sleep(ctx, milliseconds(n.Delay)) {
 		inner := r.Clone(ctx)
 		inner.URL = &url.URL{Path: "/events/" + c.topic, RawQuery: r.URL.RawQuery}
@@ -85,7 +85,7 @@ type answer struct {
 
 func newAnswer(ctx context.Context, w http.ResponseWriter, c *comparison, e *exchange) *answer {
 	a := &answer{w: w, e: e, header: make(http.Header)}
-	a.line = &line{ctx: ctx, network: c.current, deliver: a.deliver, fail: func() { e.cancel(nil) }}
+	a.line = &line{ctx: ctx, network: c.conditions, deliver: a.deliver, fail: func() { e.cancel(nil) }}
 	a.line.start()
 	return a
 }
@@ -187,7 +187,7 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	through := &lateConn{Conn: conn, e: u.e}
 	// A proxy that lets a WebSocket pass does not look into it: there is no buffer.
 	unbuffered := func() (network, <-chan struct{}) {
-		n, changed := u.e.comparison.current()
+		n, changed := u.e.comparison.conditions()
 		n.Buffer = 0
 		return n, changed
 	}

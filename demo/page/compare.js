@@ -92,7 +92,7 @@ class Way {
     const on = {
       interval: settings().interval,
       event: (event) => { if (this.#running === running) this.#event(event); },
-      gap: () => { if (this.#running === running) this.#last = 0; },
+      gap: () => { if (this.#running === running) anew(); },
       state: (state) => { if (this.#running === running) this.#changed(state); },
     };
     this.#run(`${base}/${this.#name}`, this.#from, on, running.signal);
@@ -275,6 +275,12 @@ async function run() {
     }
     await next;
   }
+}
+
+/** Begins again where the server's history has: after a restart of it, or a long sleep. */
+function anew() {
+  leave();
+  run();
 }
 
 function leave() {
