@@ -2,7 +2,7 @@
 RACE := $(if $(shell command -v $${CC:-gcc} 2>/dev/null),-race)
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: test test-portable lint fuzz bench bench-disk bench-fanout torture
+.PHONY: test test-js test-portable lint fuzz bench bench-disk bench-fanout torture
 
 # All that CI checks. Browser tests are skipped, by name, where Chromium or Node is
 # missing; TIDEWIRE_REQUIRE_BROWSER=1 makes that an error.
@@ -10,10 +10,17 @@ test: lint
 	go test $(RACE) ./...
 	go test ./sse
 	$(MAKE) test-portable
+	$(MAKE) test-js
 	cd bench && go vet ./... && go test ./...
 	GOOS=linux GOARCH=arm64 go build ./...
 	GOOS=darwin GOARCH=arm64 go build ./...
 	GOOS=windows GOARCH=amd64 go build ./...
+
+# The browser client: its types, its size and its own tests. browsertest has it in Chromium.
+test-js:
+	@if command -v npm >/dev/null; then cd js && npm ci --ignore-scripts && npm test; \
+	elif [ "$$TIDEWIRE_REQUIRE_BROWSER" = 1 ]; then echo "npm is missing: it comes with Node.js"; exit 1; \
+	else echo "skipped: js, npm is missing"; fi
 
 # What uses the hub, with a goroutine for each stream, as elsewhere than on Linux.
 test-portable:
