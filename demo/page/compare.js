@@ -206,6 +206,8 @@ async function report() {
   const at = Date.parse(body.time);
   clock.note(sent, received, at);
   if (reports.length && at - reports.at(-1).at < reportEvery / 2) return; // only a setting has changed
+  const before = reports.at(-1);
+  if (before && all.some(({ name }) => body.ways[name].requests < before.ways[name].requests)) reports.length = 0; // it has restarted
   reports.push({ at, ways: body.ways });
   while (reports.length > smooth + 1) reports.shift();
   show();
@@ -261,8 +263,8 @@ async function run() {
     try {
       await report();
       if (!started && !mine.signal.aborted) {
-        // All begin at the same place.
-        const response = await fetch(`${base}/polling?limit=1`, { headers: { Accept: "application/json" }, signal: mine.signal });
+        // All begin at the same place, which is not where a page of before has begun.
+        const response = await fetch(`${base}/polling?limit=1`, { headers: { Accept: "application/json" }, cache: "no-store", signal: mine.signal });
         const { last_id } = await response.json();
         started = true;
         for (const way of all) way.start(last_id);
@@ -280,7 +282,11 @@ async function run() {
 /** Begins again where the server's history has: after a restart of it, or a long sleep. */
 function anew() {
   leave();
-  run();
+  setTimeout(come, 1000);
+}
+
+function come() {
+  if (!session && document.visibilityState === "visible") run();
 }
 
 function leave() {
@@ -305,10 +311,10 @@ form.addEventListener("submit", (event) => event.preventDefault());
 setInterval(() => { for (const way of all) way.say(); }, 250);
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "hidden") leave();
-  else if (!session) run();
+  else come();
 });
 addEventListener("pagehide", leave);
-addEventListener("pageshow", () => { if (!session && document.visibilityState === "visible") run(); });
+addEventListener("pageshow", come);
 
 showCode(ways);
-if (document.visibilityState === "visible") run();
+come();
