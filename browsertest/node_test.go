@@ -88,7 +88,7 @@ func needChromium(t *testing.T) (path string) {
 // subtest.
 func runChecks(t *testing.T, env []string, node, script string, args ...string) {
 	t.Helper()
-	for _, name := range []string{script, "checks.mjs", "streams.mjs"} {
+	for _, name := range []string{script, "checks.mjs", "browser.mjs", "streams.mjs"} {
 		// go test takes a result from its cache unless a file has changed that it saw read.
 		if _, err := os.ReadFile(name); err != nil {
 			t.Fatal(err)

@@ -5,43 +5,8 @@
 // With a directory it only writes the pictures there.
 
 import { spawn } from "node:child_process";
-import { chromium } from "playwright-core";
-import { assert, assertConsecutive, base, check, publish } from "./checks.mjs";
-
-const [executablePath, pictures] = process.argv.slice(3);
-
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-  ],
-});
-
-const desktop = { viewport: { width: 1280, height: 900 }, locale: "en-GB" };
-const phone = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true };
-
-/** Runs a check with a browser profile of its own, in which nothing may complain. */
-function inBrowser(name, options, body) {
-  return check(name, async () => {
-    const context = await browser.newContext({ ...desktop, ...options });
-    context.setDefaultTimeout(10_000);
-    const complaints = [];
-    context.on("console", (message) => {
-      if (message.type() === "error" || message.type() === "warning") complaints.push(message.text());
-    });
-    context.on("weberror", (error) => complaints.push(String(error.error())));
-    context.on("request", (request) => {
-      if (!request.url().startsWith(base)) complaints.push("request of " + request.url());
-    });
-    try {
-      await body(context);
-      assert.deepEqual(complaints, []);
-    } finally {
-      await context.close();
-    }
-  });
-}
+import { browser, desktop, hasText, inBrowser, phone, pictures, textOf } from "./browser.mjs";
+import { assert, assertConsecutive, base, publish } from "./checks.mjs";
 
 /** Opens the page in a new tab, with a section of it on the screen. */
 async function open(context, section = "clock") {
@@ -56,14 +21,6 @@ async function see(page, section) {
   await hasText(page, `#${section} .state`, /^readyState 1, open$/);
 }
 
-/** Waits until an element's text matches. */
-async function hasText(page, selector, pattern) {
-  await page.waitForFunction(([selector, source]) => {
-    return new RegExp(source, "s").test(document.querySelector(selector).innerText);
-  }, [selector, pattern.source]);
-}
-
-const textOf = (page, selector) => page.locator(selector).innerText();
 const numberIn = async (page, selector) => Number(await textOf(page, selector));
 const titles = (page) => page.locator("#article-list h3").allInnerTexts();
 

@@ -16,15 +16,19 @@ const (
 	panelEvery   = 500 * time.Millisecond
 )
 
-// Run publishes the page's numbers until ctx ends or the hub shuts down, and returns
-// when it has stopped. The clocks of open pages end with it. Call it once.
+// Run publishes the pages' numbers until ctx ends or the hub shuts down, and returns
+// when it has stopped. The clocks and comparisons of open pages end with it. Call it once.
 func (d *Demo) Run(ctx context.Context) {
 	defer d.end.Do(func() { close(d.over) })
+	defer d.startComparisons(ctx)()
 	var publishers sync.WaitGroup
 	publishers.Go(func() { d.count(ctx, topicCounter, counterEvery) })
 	publishers.Go(func() { d.count(ctx, topicPanel, panelEvery) })
 	publishers.Wait()
 }
+
+// timeFormat is RFC 3339 in UTC, to the millisecond.
+const timeFormat = "2006-01-02T15:04:05.000Z"
 
 // A number is the data of what Run publishes.
 type number struct {
@@ -75,7 +79,7 @@ func (d *Demo) newest(ctx context.Context, topic string) int {
 }
 
 func numberAt(n int, t time.Time) string {
-	data, err := json.Marshal(number{Count: n, Time: t.UTC().Format("2006-01-02T15:04:05.000Z")})
+	data, err := json.Marshal(number{Count: n, Time: t.UTC().Format(timeFormat)})
 	if err != nil {
 		panic(err) // an int and a string
 	}

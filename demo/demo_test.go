@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -282,7 +283,7 @@ func TestDemo_PageNeedsNothingButThisServer(t *testing.T) {
 	outside := regexp.MustCompile(`(?:src|srcset|action|data)="(?:https?:)?//|@import|url\(`)
 	local := regexp.MustCompile(`(?:src|href)="(/[^"#]*)"|from "\./([^"]+)"`)
 	seen := map[string]string{"/": "text/html; charset=utf-8"}
-	types := map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+	types := map[string]string{"": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 	for todo := []string{"/"}; len(todo) > 0; todo = todo[1:] {
 		resp := get(t, url+todo[0])
 		body, err := io.ReadAll(resp.Body)
@@ -304,7 +305,7 @@ func TestDemo_PageNeedsNothingButThisServer(t *testing.T) {
 				path = "/demo/" + m[2]
 			}
 			if _, ok := seen[path]; !ok {
-				seen[path] = types[path[strings.LastIndex(path, "."):]]
+				seen[path] = types[filepath.Ext(path)]
 				todo = append(todo, path)
 			}
 		}
@@ -323,7 +324,8 @@ func TestDemo_PageNeedsNothingButThisServer(t *testing.T) {
 			t.Errorf("%s: got %s for its own ETag, want 304", todo[0], again.Status)
 		}
 	}
-	for _, path := range []string{"/demo/page.js", "/demo/examples.js", "/demo/view.js", "/demo/chart.js", "/demo/style.css", "/demo/icon.svg"} {
+	for _, path := range []string{"/demo/page.js", "/demo/examples.js", "/demo/view.js", "/demo/chart.js", "/demo/code.js", "/demo/style.css", "/demo/icon.svg",
+		"/compare", "/demo/compare.js", "/demo/ways.js", "/demo/compare.css"} {
 		if _, ok := seen[path]; !ok {
 			t.Errorf("nothing leads to %s: found %q", path, seen)
 		}
@@ -391,7 +393,7 @@ func TestDemo_RunEndsWithItsHub(t *testing.T) {
 
 func TestRetention_BoundsEveryTopicOfThePage(t *testing.T) {
 	rules := demo.Retention()
-	for _, topic := range []string{"demo/counter", "demo/panel", "demo/articles", "demo/types"} {
+	for _, topic := range []string{"demo/counter", "demo/panel", "demo/articles", "demo/types", "demo/compare/a"} {
 		if rules.For(topic).Count == 0 {
 			t.Errorf("%s is kept whole", topic)
 		}

@@ -19,8 +19,9 @@ var files embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// servePage adds the files of the page: index.html at /, the others under /demo/.
-func servePage(mux *http.ServeMux) {
+// servePages adds the files of the pages: index.html at /, compare.html at /compare, the
+// others under /demo/.
+func servePages(mux *http.ServeMux) {
 	entries, err := files.ReadDir("page")
 	if err != nil {
 		panic(err) // they are part of the program
@@ -31,8 +32,11 @@ func servePage(mux *http.ServeMux) {
 			panic(err)
 		}
 		pattern := "GET /demo/" + e.Name()
-		if e.Name() == "index.html" {
+		switch e.Name() {
+		case "index.html":
 			pattern = "GET /{$}"
+		case "compare.html":
+			pattern = "GET /compare"
 		}
 		mux.Handle(pattern, serveFile(e.Name(), content))
 	}

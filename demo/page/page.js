@@ -1,6 +1,7 @@
 // The page around the examples: it shows their text, and runs those that are on the
 // screen, two at most.
 
+import { showCode } from "./code.js";
 import * as examples from "./examples.js";
 import { connection, token } from "./view.js";
 
@@ -189,51 +190,7 @@ $("panel-reopen").addEventListener("click", () => {
   $("panel-close").focus();
 });
 
-// The text of the examples.
-
-const api = /\b(EventSource|addEventListener|onmessage|onopen|onerror|readyState|lastEventId)\b/;
-const tokens = new RegExp(`(?<comment>//.*)|(?<string>"[^"]*")|(?<api>${api.source})`, "g");
-
-function show(pre, text) {
-  let from = 0;
-  for (const match of text.matchAll(tokens)) {
-    pre.append(text.slice(from, match.index));
-    const span = pre.appendChild(document.createElement("span"));
-    span.className = Object.keys(match.groups).find((name) => match.groups[name] !== undefined);
-    span.textContent = match[0];
-    from = match.index + match[0].length;
-  }
-  pre.append(text.slice(from));
-}
-
-for (const pre of document.querySelectorAll(".js")) {
-  show(pre, pre.dataset.source.split(" ").map((name) => String(examples[name])).join("\n\n"));
-}
-for (const pre of document.querySelectorAll(".curl")) {
-  pre.dataset.text = pre.textContent.replace("{origin}", location.origin);
-  pre.textContent = pre.dataset.text.replace("{id}", "…");
-}
-if (navigator.clipboard) { // browsers have it on https and localhost only
-  for (const pre of document.querySelectorAll(".curl, .js")) {
-    const box = document.createElement("div");
-    box.className = "copybox";
-    pre.replaceWith(box);
-    const button = document.createElement("button");
-    button.className = "copy";
-    button.textContent = "Copy";
-    button.setAttribute("aria-label", "Copy the " + pre.getAttribute("aria-label"));
-    button.addEventListener("click", async () => {
-      try {
-        await navigator.clipboard.writeText(pre.textContent);
-        button.textContent = "Copied";
-      } catch {
-        button.textContent = "Not allowed";
-      }
-      setTimeout(() => { button.textContent = "Copy"; }, 1500);
-    });
-    box.append(pre, button);
-  }
-}
+showCode(examples);
 
 if (supported) {
   $("streams").hidden = false;

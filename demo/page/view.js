@@ -27,6 +27,7 @@ class Connection {
   lastId = "";
 
   #chart = new Chart($("chart"));
+  #skew = Infinity; // what the server's clock is behind ours
   #last = 0; // the last number; 0: none that the next one must follow
   #counts = { received: 0, missed: 0, repeated: 0, opened: 0, errors: 0 };
 
@@ -58,7 +59,9 @@ class Connection {
     $("panel-id").textContent = id;
     $("curl-resume").lastChild.data = $("curl-resume").dataset.text.replace("{id}", id);
     this.#show(String(count), "");
-    this.#chart.add(count, Date.parse(published));
+    const now = Date.now(), at = Date.parse(published);
+    this.#skew = Math.min(this.#skew, now - at);
+    this.#chart.add(count, at + this.#skew, now);
   }
 
   /** The server says that it cannot give all that was asked for. */

@@ -19,7 +19,9 @@ func newDemoCommand(std IO) *cobra.Command {
 		Short: "Run a hub with a page of live examples",
 		Long: `Run a hub as "tidewire serve" does, with a page of live examples at its address: a
 clock, a counter, an article feed, custom event types, and a panel that shows a
-connection as it is cut and resumes. The history is in memory.
+connection as it is cut and resumes. Its second page, /compare, has the same events by
+polling, long-polling, Server-Sent Events and WebSocket side by side. The history is in
+memory.
 
 Exit codes: 0 stopped by an interrupt; 1 it could not listen or serve; 2 wrong usage;
 130 stopped by a second interrupt.`,
