@@ -26,7 +26,7 @@ test-js:
 test-portable:
 	go vet -tags portable ./...
 	$(TOOL) staticcheck -tags portable ./hub
-	go test -tags portable ./hub/... ./server ./demo ./examples/... ./internal/cli ./browsertest
+	go test -tags portable ./hub/... ./server ./demo ./examples/... ./internal/cli
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "run gofmt -w on:"; gofmt -l .; exit 1; }
