@@ -41,6 +41,7 @@ func (d *Demo) serveWay(w http.ResponseWriter, r *http.Request) {
 	n, _ := c.conditions()
 	if sleep(ctx, milliseconds(n.Delay)) {
 		inner := r.Clone(ctx)
+		inner.Header.Del("Accept-Encoding") // what is cut or held back are events, and counted as they are
 		inner.URL = &url.URL{Path: "/events/" + c.topic, RawQuery: r.URL.RawQuery}
 		answer := newAnswer(ctx, w, c, e)
 		if e.way == webSocket {

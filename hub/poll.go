@@ -207,7 +207,7 @@ func (b *pollBody) bytes() (body []byte, tag string) {
 	if b.closed && !b.cut {
 		s.WriteString(`,"closed":true`)
 	}
-	sum := sha256.Sum256([]byte(s.String()))
+	sum := sha256.Sum256([]byte(b.epoch + s.String()))
 	s.WriteString(`,"last_id":` + jsonText(b.lastID()) + "}\n")
 	return []byte(s.String()), `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }
