@@ -368,6 +368,20 @@ func TestGzip_PollsOfAKibibyte(t *testing.T) {
 	}
 }
 
+func TestGzip_LongPolls(t *testing.T) {
+	h := newHub(t, hub.Options{})
+	s := serveGzip(t, h, false)
+	answers := make(chan answer, 1)
+	go func() { answers <- s.call("GET", "/events/a?wait=30s", "", "Accept: application/json") }()
+	eventually(t, "a long-poll", func() bool { return h.Streams() > 0 })
+	data := order(1, 5000)
+	publish(t, h, hub.Event{Topics: []string{"a"}, ID: "1", Data: data})
+	got := <-answers
+	if !got.Uncompressed || !strings.Contains(got.body, `\"number\":1,`) || !strings.Contains(got.body, `"id":"1"`) {
+		t.Errorf("got %.200q, gzip %v", got.body, got.Uncompressed)
+	}
+}
+
 // TestGzip_CountsAsMemory has the hot log keep less where the same is there twice.
 func TestGzip_CountsAsMemory(t *testing.T) {
 	const hotBytes = 1 << 20

@@ -22,6 +22,7 @@ type waiter struct {
 	until   int64  // ns of Unix time
 	header  []byte // of the answer, whatever it is
 	cookies []byte // if it is no refusal
+	gzip    bool   // it may be in gzip
 	keep    bool   // the connection can have more requests
 	over    bool   // its time is; the shard's
 }
@@ -39,7 +40,7 @@ func (e *engine) hold(w http.ResponseWriter, r *http.Request, c *cursor, p *perm
 	}
 	cookies := http.Header{"Set-Cookie": w.Header()["Set-Cookie"]}
 	w.Header().Del("Set-Cookie")
-	wt := &waiter{limit: q.limit, until: time.Now().Add(q.wait).UnixNano(), header: headerBytes(w.Header()), cookies: headerBytes(cookies)}
+	wt := &waiter{limit: q.limit, gzip: e.hub.gzips(r), until: time.Now().Add(q.wait).UnixNano(), header: headerBytes(w.Header()), cookies: headerBytes(cookies)}
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		e.holdHere(conn, c, p, q, wt)
@@ -228,8 +229,12 @@ func (s *shard) hearsNothing(st *stream) bool {
 
 // answer writes the whole response for a body.
 func (w *waiter) answer(b *pollBody) []byte {
-	body, tag := b.bytes()
+	body, tag, zips := b.bytes(w.gzip)
 	header := string(w.cookies) + "Cache-Control: private, no-cache\r\nEtag: " + tag + lineEnd
+	if zips {
+		body = b.hub.gzipWhole(body)
+		header += "Content-Encoding: gzip\r\n"
+	}
 	return w.response(http.StatusOK, "application/json", header, body)
 }
 

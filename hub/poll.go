@@ -194,8 +194,9 @@ func (b *pollBody) lastID() string {
 }
 
 // bytes returns the answer, and what tells it from others of the same URL: that is not
-// lastID where nothing is new.
-func (b *pollBody) bytes() (body []byte, tag string) {
+// lastID where nothing is new. With gzip it may have to be compressed, which makes another
+// representation (RFC 9110, section 8.8.3.3).
+func (b *pollBody) bytes(gzip bool) (body []byte, tag string, zips bool) {
 	gap := "null"
 	if b.gap != nil {
 		gap = gapJSON(b.gap)
@@ -209,17 +210,17 @@ func (b *pollBody) bytes() (body []byte, tag string) {
 	}
 	sum := sha256.Sum256([]byte(b.epoch + s.String()))
 	s.WriteString(`,"last_id":` + jsonText(b.lastID()) + "}\n")
-	return []byte(s.String()), `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	tag = base64.RawURLEncoding.EncodeToString(sum[:12])
+	if zips = gzip && s.Len() >= pollGzip; zips {
+		tag += "-gzip"
+	}
+	return []byte(s.String()), `"` + tag + `"`, zips
 }
 
 // answerPoll answers 304 where the client has the same already (RFC 9110, section 13.1.2).
 func answerPoll(w http.ResponseWriter, r *http.Request, b *pollBody, waited bool) {
-	body, tag := b.bytes()
+	body, tag, zips := b.bytes(b.hub.gzips(r))
 	header := w.Header()
-	zips := len(body) >= pollGzip && b.hub.gzips(r)
-	if zips {
-		tag = strings.TrimSuffix(tag, `"`) + `-gzip"` // another representation (RFC 9110, section 8.8.3.3)
-	}
 	header.Set("Cache-Control", "private, no-cache")
 	header.Set("ETag", tag)
 	if !waited && hasTag(r.Header, tag) {
