@@ -156,7 +156,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, &RequestError{Problem: ProblemQuery, Field: "since", Detail: "since is " + quote(s) + ": it is a time such as 2026-01-31T12:00:00Z, a duration back such as 90s or 1h30m, or earliest"}
 }
 
-type heartbeat int
+type heartbeat uint8
 
 const (
 	beatComment heartbeat = iota

@@ -55,7 +55,7 @@ var quickLoad = load{Subscribers: 50, Events: 40, Rate: 200, Size: 1 << 10}
 
 // A result is what one server has taken.
 type result struct {
-	bytes  int64 // of all bodies, their chunks included
+	bytes  int64 // of all bodies, without the chunks around them
 	cpu    time.Duration
 	memory int64 // more than before the first subscriber came, bytes
 }

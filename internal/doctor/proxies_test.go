@@ -34,6 +34,7 @@ func TestRun_FindsWhatProxiesDo(t *testing.T) {
 		problems []string
 		says     string // part of the first problem's text
 		remedy   string // for what the first remedy is
+		gzip     bool   // the server's own, which leaves a proxy nothing to compress
 	}{
 		{way: way{"no proxy", direct, ""}},
 		{way: way{"nginx as installed", startNginx, ""}},
@@ -65,6 +66,7 @@ func TestRun_FindsWhatProxiesDo(t *testing.T) {
 			way: way{"HAProxy compressing", startHAProxy, "option http-no-delay; compression algo gzip; compression type text/event-stream"}, problems: []string{"compression"},
 			says: "does not flush", remedy: "nginx",
 		},
+		{way: way{"HAProxy compressing, where the server does", startHAProxy, "option http-no-delay; compression algo gzip; compression type text/event-stream"}, gzip: true},
 		{
 			way: way{"HAProxy cutting", startHAProxy, "option http-no-delay; timeout server " + cut}, problems: []string{"idle"},
 			says: "nothing had come for", remedy: "tidewire",
@@ -72,7 +74,11 @@ func TestRun_FindsWhatProxiesDo(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			url := test.start(t, startServer(t, server.Config{}), test.with)
+			var c server.Config
+			if !test.gzip {
+				c.Hub.Compression = hub.CompressionOff
+			}
+			url := test.start(t, startServer(t, c), test.with)
 			r := examine(t, url+"/events/clock", doctor.Options{Probe: url + "/events/probe", Idle: idle})
 			wrong(t, r, test.problems...)
 			if !r.Tidewire {
