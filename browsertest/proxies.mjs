@@ -18,7 +18,7 @@ await check(does, async () => {
   const opened = [], numbers = [], gaps = [];
   let errors = 0;
   const source = new TidewireSource(`${proxy}/events/${topic}`, {
-    probeTimeout: 1_000, deadAfter: 60_000, pollInterval: 100, maxRetry: 200,
+    probeTimeout: 4_000, deadAfter: 60_000, pollInterval: 100, maxRetry: 200,
     onGap: (gap) => gaps.push(gap),
   });
   source.onmessage = ({ data }) => numbers.push(Number(data));
