@@ -31,7 +31,7 @@ type single struct {
 
 func newSingle(n *notes) *single {
 	s := &single{notes: n}
-	s.buf = fmt.Appendf(nil, "POST /events/%s HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n", topicNames[0], len(n.append(nil, 0)))
+	s.buf = fmt.Appendf(nil, "POST /events/%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", topicNames[0], len(n.append(nil, 0)))
 	s.topic = bytes.Index(s.buf, []byte(topicNames[0])) + 1
 	s.data = len(s.buf)
 	return s
@@ -69,7 +69,7 @@ func (b *batch) next(number uint64) []byte {
 	if b.minimal {
 		path = "/" + topicNames[topicOf(number/uint64(b.n))]
 	}
-	b.buf = fmt.Appendf(b.buf[:0], "POST /events%s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n", path, len(b.body))
+	b.buf = fmt.Appendf(b.buf[:0], "POST /events%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n", path, len(b.body))
 	b.buf = append(b.buf, b.body...)
 	return b.buf
 }

@@ -55,7 +55,7 @@ func subscribe(to netip.AddrPort, query, after string) (*subscriber, error) {
 }
 
 func (s *subscriber) ask(query, after string) error {
-	b := fmt.Appendf(nil, "GET /events%s HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n", query)
+	b := fmt.Appendf(nil, "GET /events%s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n", query)
 	if after != "" {
 		b = fmt.Appendf(b, "Last-Event-ID: %s\r\n", after)
 	}
