@@ -228,7 +228,7 @@ func (d *Demo) compare(page string, s settings) (*comparison, error) {
 	}
 	switch {
 	case d.running == nil:
-		return nil, errors.New("the demo is not running: come back when it is")
+		return nil, errors.New("the demo has ended: come back when it runs again")
 	case len(d.comparisons) >= maxComparisons:
 		return nil, fmt.Errorf("%d pages are comparing already: close one, and come back after %v", maxComparisons, lease)
 	}
@@ -265,6 +265,7 @@ func (d *Demo) startComparisons(ctx context.Context) (stop func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.running = running
+	d.begin.Do(func() { close(d.begun) })
 	return func() {
 		d.mu.Lock()
 		d.running = nil
@@ -300,6 +301,11 @@ func (d *Demo) serveSettings(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		http.Error(w, `send settings such as {"rate":4,"delay":0,"buffer":0,"cut":0}: `+err.Error(), http.StatusBadRequest)
+		return
+	}
+	select {
+	case <-d.begun: // the server may listen a moment before
+	case <-r.Context().Done():
 		return
 	}
 	c, err := d.compare(page, s)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -419,6 +420,36 @@ func TestComparison_RefusedUpgradeIsTold(t *testing.T) {
 	}
 }
 
+func TestComparison_WaitsForRun(t *testing.T) {
+	t.Parallel()
+	d := demo.New(newHub(t, hub.Options{}))
+	asked, answered := make(chan struct{}), make(chan *httptest.ResponseRecorder)
+	go func() {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPut, "/demo/compare/mine", strings.NewReader(`{"rate":1,"delay":0,"buffer":0,"cut":0}`))
+		close(asked)
+		d.ServeHTTP(w, r)
+		answered <- w
+	}()
+	<-asked
+	var w *httptest.ResponseRecorder
+	for range 1000 { // a chance to answer too early
+		select {
+		case w = <-answered:
+			t.Fatalf("got %d %s before Run, want it to wait", w.Code, w.Body)
+		default:
+			runtime.Gosched()
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); d.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+	if w = <-answered; w.Code != http.StatusOK {
+		t.Errorf("got %d %s, want 200", w.Code, w.Body)
+	}
+}
+
 func TestComparison_EndOfRunEndsSockets(t *testing.T) {
 	t.Parallel()
 	url, stop := serve(t, newHub(t, hub.Options{WebSocket: server.WebSocket(nil)}))
@@ -526,12 +557,13 @@ func TestComparison_Bounds(t *testing.T) {
 	})
 }
 
-func TestComparison_NeedsRun(t *testing.T) {
+func TestComparison_RunsWithTheDemo(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewServer(demo.New(newHub(t, hub.Options{})))
-	t.Cleanup(s.Close)
-	if status, text := put(t, s.URL+"/demo/compare/mine", `{"rate":1}`); status != http.StatusServiceUnavailable {
-		t.Errorf("got %d %s, want 503", status, text)
+	url, stop := serve(t, newHub(t, hub.Options{}))
+	set(t, url+"/demo/compare/mine", `{"rate":1}`) // which waits for the beginning
+	stop()
+	if status, text := put(t, url+"/demo/compare/mine", `{"rate":1}`); status != http.StatusServiceUnavailable {
+		t.Errorf("got %d %s after the end, want 503", status, text)
 	}
 }
 

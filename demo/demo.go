@@ -25,8 +25,10 @@ type Demo struct {
 	hub    *hub.Hub
 	routes http.Handler
 
-	over chan struct{} // closed when Run ends: streams that the hub does not drain end then
-	end  sync.Once
+	begun chan struct{} // closed when Run begins
+	over  chan struct{} // closed when Run ends: streams that the hub does not drain end then
+	begin sync.Once
+	end   sync.Once
 
 	comparing sync.WaitGroup
 
@@ -41,6 +43,7 @@ type Demo struct {
 func New(h *hub.Hub) *Demo {
 	d := &Demo{
 		hub:         h,
+		begun:       make(chan struct{}),
 		over:        make(chan struct{}),
 		streams:     make(map[string]map[*stream]struct{}),
 		comparisons: make(map[string]*comparison),
