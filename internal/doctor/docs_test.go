@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tidewire/tidewire/internal/doctor"
+	"github.com/tidewire/tidewire/internal/proxytest"
 	"github.com/tidewire/tidewire/server"
 )
 
@@ -62,9 +63,9 @@ func TestDocs_ConfigurationsWork(t *testing.T) {
 			config := strings.ReplaceAll(block(t, program), "127.0.0.1:7730", upstream)
 			url := ""
 			if program == "nginx" {
-				url = runNginx(t, config)
+				url = proxytest.Nginx(t, config)
 			} else {
-				url = runHAProxy(t, config)
+				url = proxytest.HAProxy(t, config)
 			}
 			r := examine(t, url+"/events/clock", doctor.Options{Probe: url + "/events/probe", Idle: idle})
 			wrong(t, r)

@@ -23,6 +23,7 @@ import (
 	"github.com/tidewire/tidewire/auth"
 	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/internal/doctor"
+	"github.com/tidewire/tidewire/internal/proxytest"
 	"github.com/tidewire/tidewire/server"
 )
 
@@ -260,7 +261,7 @@ func TestRun_HTTP1(t *testing.T) {
 
 func TestRun_HTTP3ThatIsAnnouncedAndNotThere(t *testing.T) {
 	t.Parallel()
-	address := freePort(t) // of TCP, and so of nobody's UDP
+	address := proxytest.FreeAddress(t) // of TCP, and so of nobody's UDP
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Alt-Svc", fmt.Sprintf(`h2="x:1", h3="%s"; ma=60`, address))
 		streaming(hold)(w, r)

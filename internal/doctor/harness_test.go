@@ -3,19 +3,15 @@ package doctor_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tidewire/tidewire/internal/doctor"
+	"github.com/tidewire/tidewire/internal/proxytest"
 	"github.com/tidewire/tidewire/server"
 )
 
@@ -44,61 +40,17 @@ func startServer(t *testing.T, c server.Config) string {
 	return s.URL()
 }
 
-// freePort returns the address of a port that nobody listened on a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// require skips a test whose program is missing, unless the environment says that it must
-// be there.
-func require(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("TIDEWIRE_REQUIRE_PROXIES") == "1":
-		t.Fatalf("%s is missing: .ci/run installs it", program)
-	}
-	t.Skipf("%s is missing: .ci/run installs it", program)
-	return ""
-}
-
 // startNginx puts nginx before upstream. directives stand in its location. It returns its URL.
 func startNginx(t *testing.T, upstream, directives string) string {
 	t.Helper()
-	return runNginx(t, fmt.Sprintf("location / { proxy_pass %s; %s }", upstream, directives))
-}
-
-// runNginx runs nginx with a location, and returns its URL.
-func runNginx(t *testing.T, location string) string {
-	t.Helper()
-	path, dir, address := require(t, "nginx"), t.TempDir(), freePort(t)
-	return startProxy(t, address, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`
-daemon off; master_process off; pid %[1]s/pid; error_log stderr warn;
-events {}
-http {
-	access_log off;
-	client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy;
-	fastcgi_temp_path %[1]s/fastcgi; uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
-	server { listen %[2]s; %[3]s }
-}
-`, dir, address, location), func(config string) *exec.Cmd {
-		return exec.Command(path, "-e", "stderr", "-p", dir, "-c", config)
-	})
+	return proxytest.Nginx(t, fmt.Sprintf("location / { proxy_pass %s; %s }", upstream, directives))
 }
 
 // startHAProxy puts HAProxy before upstream. directives stand in its defaults. It returns
 // its URL.
 func startHAProxy(t *testing.T, upstream, directives string) string {
 	t.Helper()
-	return runHAProxy(t, fmt.Sprintf(`
+	return proxytest.HAProxy(t, fmt.Sprintf(`
 defaults
 	mode http
 	timeout connect 5s
@@ -109,55 +61,6 @@ listen stream
 	bind :443 ssl
 	server upstream %s
 `, strings.ReplaceAll(directives, "; ", "\n\t"), strings.TrimPrefix(upstream, "http://")))
-}
-
-var bind = regexp.MustCompile(`bind :443 .*`)
-
-// runHAProxy runs HAProxy, listening in clear text elsewhere than config says, and returns
-// its URL.
-func runHAProxy(t *testing.T, config string) string {
-	t.Helper()
-	path, address := require(t, "haproxy"), freePort(t)
-	config = bind.ReplaceAllString(config, "bind "+address)
-	return startProxy(t, address, filepath.Join(t.TempDir(), "haproxy.cfg"), config, func(config string) *exec.Cmd {
-		return exec.Command(path, "-db", "-f", config)
-	})
-}
-
-// startProxy runs a proxy until the test ends, and returns its URL when it listens.
-func startProxy(t *testing.T, address, file, config string, command func(file string) *exec.Cmd) string {
-	t.Helper()
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := command(file)
-	var said strings.Builder
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }() // it is killed
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	})
-	deadline := time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if conn, err := net.Dial("tcp", address); err == nil {
-			_ = conn.Close()
-			return "http://" + address
-		}
-		select {
-		case <-tick.C:
-		case <-ended:
-			t.Fatalf("%s has ended: %s", cmd.Path, said.String())
-		case <-deadline:
-			t.Fatalf("%s does not listen", cmd.Path)
-		}
-	}
 }
 
 // serve runs a server of another kind.

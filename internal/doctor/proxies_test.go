@@ -6,6 +6,7 @@ import (
 
 	"github.com/tidewire/tidewire/hub"
 	"github.com/tidewire/tidewire/internal/doctor"
+	"github.com/tidewire/tidewire/internal/proxytest"
 	"github.com/tidewire/tidewire/server"
 )
 
@@ -154,7 +155,7 @@ func TestRun_ShowsTheProxy(t *testing.T) {
 // TestRun_ServerThatIsNotReached has a proxy with nobody behind it.
 func TestRun_ServerThatIsNotReached(t *testing.T) {
 	t.Parallel()
-	url := startNginx(t, "http://"+freePort(t), "")
+	url := startNginx(t, "http://"+proxytest.FreeAddress(t), "")
 	r := examine(t, url+"/events/clock", doctor.Options{})
 	wrong(t, r, "status")
 	found(t, r, "status", doctor.Problem, "502", "does not reach the server")
