@@ -169,6 +169,40 @@ func TestAuthority_NarrowLeavesWhatIsGranted(t *testing.T) {
 	}
 }
 
+func TestAuthority_NarrowLeavesNothingTwice(t *testing.T) {
+	d := newDesk(map[string]*hub.Grant{
+		"all":    {Publish: []string{"**"}},
+		"narrow": {Subscribe: []string{"a", "a/**", "*", "*/b"}, Narrow: true},
+	})
+	h := newHub(t, hub.Options{Authority: d})
+	s := serve(t, h)
+	for _, query := range []string{"pattern=*", "pattern=**", "topic=a&pattern=**", "pattern=*/b&pattern=a/**&pattern=a"} {
+		st := s.open("/events?"+query, "Badge: narrow")
+		for _, topic := range []string{"a", "c/d", "a/b", "a"} {
+			s.call("POST", "/events/"+topic, topic, "Badge: all")
+		}
+		want := []string{"a", "a/b", "a"}
+		if query == "pattern=*" {
+			want = []string{"a", "a"}
+		}
+		for _, w := range want {
+			if ev := st.next(); ev.Data != w {
+				t.Errorf("%s: got %q, want %q", query, ev.Data, w)
+			}
+		}
+		eventually(t, "the subscription before it ends", func() bool { return h.Streams() == 1 })
+		for _, sub := range h.Subscriptions(t.Context()) {
+			for _, names := range [][]string{sub.Topics, sub.Patterns} {
+				slices.Sort(names)
+				if len(slices.Compact(slices.Clone(names))) != len(names) {
+					t.Errorf("%s: got %q, want each once", query, names)
+				}
+			}
+		}
+		st.close()
+	}
+}
+
 func TestAuthority_PrivateEventsNeedAGrant(t *testing.T) {
 	d := newDesk(map[string]*hub.Grant{
 		"all":  {Subscribe: []string{"**"}, Publish: []string{"**"}, Private: []string{"**"}},

@@ -163,13 +163,14 @@ func (p *permit) maySubscribe(f *Filter) error {
 		}
 		return p.refuse("pattern", f.Patterns[0])
 	}
-	f.Topics = topics
-	f.Patterns = slices.DeleteFunc(patterns, func(p string) bool {
+	patterns = slices.DeleteFunc(patterns, func(p string) bool {
 		if strings.Contains(p, "*") {
 			return false
 		}
-		f.Topics = append(f.Topics, p) // a pattern that is a name
+		topics = append(topics, p) // a pattern that is a name
 		return true
 	})
+	// Two grants can leave the same.
+	f.Topics, f.Patterns = unique(topics), unique(patterns)
 	return nil
 }
