@@ -167,11 +167,7 @@ func (s *shard) writeAnswer(st *stream) {
 		s.close(st)
 		return
 	}
-	st.wrote, st.since = s.now, s.now
-	if st.mute {
-		st.mute = false
-		st.permit.begun()
-	}
+	s.sent(st)
 	if st.rest = st.rest[n:]; len(st.rest) > 0 {
 		s.wait(st)
 		return

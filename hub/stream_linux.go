@@ -245,11 +245,7 @@ func (s *shard) flush(st *stream) {
 			s.close(st)
 			return
 		}
-		st.wrote, st.since = s.now, s.now
-		if st.mute {
-			st.mute = false
-			st.permit.begun()
-		}
+		s.sent(st)
 		if n < total {
 			s.wroteSome(st, c, n)
 			s.wait(st)
@@ -271,6 +267,15 @@ func (s *shard) flush(st *stream) {
 		s.end(st, nil)
 	case !c.all:
 		s.again = append(s.again, st)
+	}
+}
+
+// sent notes that bytes of a stream went out.
+func (s *shard) sent(st *stream) {
+	st.wrote, st.since = s.now, s.now
+	if st.mute {
+		st.mute = false
+		st.permit.begun()
 	}
 }
 
