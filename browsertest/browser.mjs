@@ -51,3 +51,23 @@ export async function hasText(page, selector, pattern) {
 }
 
 export const textOf = (page, selector) => page.locator(selector).innerText();
+
+/** The page keeps to the browser's theme. */
+export async function keepsTo(page, colorScheme) {
+  const [paper, ink] = await page.evaluate(() => {
+    const luminance = (color) => color.match(/\d+/g).slice(0, 3).reduce((sum, c) => sum + Number(c), 0) / 765;
+    const style = getComputedStyle(document.documentElement);
+    return [luminance(style.backgroundColor), luminance(style.color)];
+  });
+  assert.ok(colorScheme === "dark" ? paper < 0.2 && ink > 0.8 : paper > 0.8 && ink < 0.2, `paper ${paper}, ink ${ink}`);
+}
+
+/** The page has one heading of the first level, and none that skips a level. */
+export async function headingsAreNested(page) {
+  const levels = await page.locator("h1, h2, h3, h4").evaluateAll((all) => all.map((h) => Number(h.tagName[1])));
+  assert.equal(levels.filter((level) => level === 1).length, 1);
+  levels.reduce((before, level) => {
+    assert.ok(level <= before + 1, `a heading of level ${level} after one of ${before}`);
+    return level;
+  }, 0);
+}

@@ -4,7 +4,7 @@
 //
 // With a directory it only writes the picture there.
 
-import { browser, desktop, hasText, inBrowser, phone, pictures, textOf } from "./browser.mjs";
+import { browser, desktop, hasText, headingsAreNested, inBrowser, keepsTo, phone, pictures, textOf } from "./browser.mjs";
 import { assert, base } from "./checks.mjs";
 
 const names = ["polling", "long-polling", "sse", "websocket"];
@@ -160,24 +160,14 @@ async function checkAll() {
           return all.filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline").map((e) => e.outerHTML);
         });
         assert.deepEqual(wide, []);
-        const [paper, ink] = await page.evaluate(() => {
-          const luminance = (color) => color.match(/\d+/g).slice(0, 3).reduce((sum, c) => sum + Number(c), 0) / 765;
-          const style = getComputedStyle(document.documentElement);
-          return [luminance(style.backgroundColor), luminance(style.color)];
-        });
-        assert.ok(colorScheme === "dark" ? paper < 0.2 && ink > 0.8 : paper > 0.8 && ink < 0.2, `paper ${paper}, ink ${ink}`);
+        await keepsTo(page, colorScheme);
       });
     }
   }
 
   await inBrowser("headings and names", {}, async (context) => {
     const page = await open(context);
-    const levels = await page.locator("h1, h2, h3, h4").evaluateAll((all) => all.map((h) => Number(h.tagName[1])));
-    assert.equal(levels.filter((level) => level === 1).length, 1);
-    levels.reduce((before, level) => {
-      assert.ok(level <= before + 1, `a heading of level ${level} after one of ${before}`);
-      return level;
-    }, 0);
+    await headingsAreNested(page);
     const nameless = await page.locator("button, input, select, [tabindex='0'], [role='img']").evaluateAll((all) => all.filter((e) => {
       return !e.labels?.length && !e.textContent.trim() && !e.getAttribute("aria-label");
     }).map((e) => e.outerHTML));

@@ -5,7 +5,7 @@
 // With a directory it only writes the pictures there.
 
 import { spawn } from "node:child_process";
-import { browser, desktop, hasText, inBrowser, phone, pictures, textOf } from "./browser.mjs";
+import { browser, desktop, hasText, headingsAreNested, inBrowser, keepsTo, phone, pictures, textOf } from "./browser.mjs";
 import { assert, assertConsecutive, base, publish } from "./checks.mjs";
 
 /** Opens the page in a new tab, with a section of it on the screen. */
@@ -228,23 +228,13 @@ async function checkAll() {
         assert.equal(content, 360, `the page with ${section}`);
         assert.equal(screen, 360);
       }
-      const [page_, text] = await page.evaluate(() => {
-        const luminance = (color) => color.match(/\d+/g).slice(0, 3).reduce((sum, c) => sum + Number(c), 0) / 765;
-        const style = getComputedStyle(document.documentElement);
-        return [luminance(style.backgroundColor), luminance(style.color)];
-      });
-      assert.ok(colorScheme === "dark" ? page_ < 0.2 && text > 0.8 : page_ > 0.8 && text < 0.2, `page ${page_}, text ${text}`);
+      await keepsTo(page, colorScheme);
     });
   }
 
   await inBrowser("headings, names and focus", {}, async (context) => {
     const page = await open(context);
-    const levels = await page.locator("h1, h2, h3, h4").evaluateAll((all) => all.map((h) => Number(h.tagName[1])));
-    assert.equal(levels.filter((level) => level === 1).length, 1);
-    levels.reduce((before, level) => {
-      assert.ok(level <= before + 1, `a heading of level ${level} after one of ${before}`);
-      return level;
-    }, 0);
+    await headingsAreNested(page);
     const nameless = await page.locator("button, input, select, textarea, [tabindex='0']").evaluateAll((all) => all.filter((e) => {
       return !e.labels?.length && !e.textContent.trim() && !e.getAttribute("aria-label") && !e.getAttribute("aria-labelledby");
     }).map((e) => e.outerHTML));
