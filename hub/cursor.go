@@ -317,12 +317,9 @@ func (c *cursor) step(ctx context.Context) (batch []*item, more bool, err error)
 // catchUp reads a page from the Log.
 func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err error) {
 	c.page = min(4*c.page, batchEvents)
-	page, err := c.hub.log.Read(ctx, Query{
-		Topics: c.filter.Topics, Patterns: c.filter.Patterns,
-		After: c.after, Limit: c.page, Bytes: batchBytes,
-	})
+	page, err := c.read(ctx)
 	if err != nil {
-		return nil, false, fmt.Errorf("hub: read: %w", err)
+		return nil, false, err
 	}
 	if page.Gap {
 		lost, err := c.newlyLost(ctx, page.Removed)
@@ -331,6 +328,11 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 		}
 		if lost {
 			c.lost(LostExpired)
+			// What is known to be removed now may have been removed after the page was
+			// read, and stand behind its end. This one has nothing of it.
+			if page, err = c.read(ctx); err != nil {
+				return nil, false, err
+			}
 		}
 	}
 	epoch := c.hub.log.Head().Epoch
@@ -351,6 +353,18 @@ func (c *cursor) catchUp(ctx context.Context) (batch []*item, more bool, err err
 	more = page.Through > c.after || len(page.Records) > 0
 	c.after = page.Through
 	return batch, more, nil
+}
+
+// read reads the page after the cursor's place.
+func (c *cursor) read(ctx context.Context) (Page, error) {
+	page, err := c.hub.log.Read(ctx, Query{
+		Topics: c.filter.Topics, Patterns: c.filter.Patterns,
+		After: c.after, Limit: c.page, Bytes: batchBytes,
+	})
+	if err != nil {
+		return page, fmt.Errorf("hub: read: %w", err)
+	}
+	return page, nil
 }
 
 // survey looks at the topics: whether anything more can come, and whether history can be

@@ -241,6 +241,47 @@ func TestSubscribe_JoinsWhileRetentionRuns(t *testing.T) {
 	}
 }
 
+// TestSubscribe_WhatRetentionRemovesBesideAPageIsAGap has all that a topic keeps replaced
+// each time a page of it was read, and not looked at yet, a few times.
+func TestSubscribe_WhatRetentionRemovesBesideAPageIsAGap(t *testing.T) {
+	const keep, times = 3, 5
+	for name, f := range map[string]hub.Filter{"a topic": topics("a"), "topics": topics("a", "b"), "a pattern": {Patterns: []string{"*"}}} {
+		t.Run(name, func(t *testing.T) {
+			log := &spyLog{Log: newLog(t, &memory.Options{Retention: hub.RetentionRules{{Pattern: "**", Retention: hub.Retention{Count: keep}}}})}
+			h := newHub(t, hub.Options{Log: log, HotBytes: 1})
+			some := func() {
+				for range 10 {
+					publish(t, h, event("a", ""))
+				}
+			}
+			some()
+			f.From.LastEventID = hub.Position(log.Head().Epoch, 1)
+			replaced := 0
+			log.read = func(_ hub.Query, page hub.Page) {
+				if page.Gap && replaced < times {
+					replaced++
+					some()
+				}
+			}
+			got := []uint64{1}
+			for d, err := range h.Subscribe(t.Context(), f) {
+				var gap *hub.GapError
+				switch {
+				case errors.As(err, &gap):
+					got = append(got, 0)
+					continue
+				case err != nil:
+					t.Fatal(err)
+				}
+				if got = append(got, sequence(t, d.Position)); got[len(got)-1] == 10*(1+times) {
+					break
+				}
+			}
+			checkWithGaps(t, name, got, func(uint64) bool { return true })
+		})
+	}
+}
+
 // checkWithGaps checks a subscriber's sequences, among which 0 is a gap: they rise, and
 // matching ones are left out exactly where there is a gap. What came before the first
 // one is not judged.
