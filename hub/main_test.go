@@ -43,6 +43,9 @@ func newHub(t testing.TB, opts hub.Options) *hub.Hub {
 	if opts.Log == nil {
 		opts.Log = newLog(t, nil)
 	}
+	if opts.WriteTimeout == 0 {
+		opts.WriteTimeout = time.Hour // what is slow in a test is mostly the machine
+	}
 	h, err := hub.New(&opts)
 	if err != nil {
 		t.Fatal(err)
