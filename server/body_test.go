@@ -67,7 +67,7 @@ func request(t *testing.T, method, address, typ string, body io.Reader) *http.Re
 func TestBody_StepsHaveTheirOwnTime(t *testing.T) {
 	for name, tr := range transports(t) {
 		t.Run(name, func(t *testing.T) {
-			_, address := serve(t, server.Config{Limits: server.Limits{BodyTimeout: 400 * time.Millisecond}})
+			_, address := serve(t, server.Config{Limits: server.Limits{BodyTimeout: 2 * time.Second}})
 			body, more := io.Pipe()
 			r := request(t, "POST", address, "text/plain", body)
 			answered := make(chan error, 1)

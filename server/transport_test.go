@@ -370,7 +370,7 @@ func TestTransport_SlowSubscriberIsCutOff(t *testing.T) {
 	eachWay(t, func(t *testing.T, w way) {
 		gone := make(chan struct{})
 		cfg, roots := w.config(t)
-		cfg.Hub = hub.Options{WriteTimeout: 2 * time.Second, Heartbeat: 50 * time.Millisecond, Compression: hub.CompressionOff} // so that it is as much as it says
+		cfg.Hub = hub.Options{WriteTimeout: 8 * time.Second, Heartbeat: 50 * time.Millisecond, Compression: hub.CompressionOff} // so that it is as much as it says
 		cfg.Handler = func(h *hub.Hub) http.Handler {
 			return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				if r.URL.Query().Has("stuck") {
