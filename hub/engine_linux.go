@@ -22,16 +22,17 @@ import (
 // to all its streams, never waiting for any. A stream that is idle has no goroutine, no
 // buffer and no timer.
 type engine struct {
-	hub     *Hub
-	start   sync.Once
-	shards  atomic.Pointer[[]*shard] // nil before the first stream
-	passing []*feed                  // with something passed; under hotLog.mu
-	looked  atomic.Int64             // when lookOut last did, ns of Unix time
-	looking atomic.Bool              // lookOut is at it
-	gate    gate
-	readers readers
-	running sync.WaitGroup
-	epoch   time.Time // that a shard's clock counts from
+	hub      *Hub
+	start    sync.Once
+	shards   atomic.Pointer[[]*shard] // nil before the first stream
+	passing  []*feed                  // with something passed; under hotLog.mu
+	looked   atomic.Int64             // when lookOut last did, ns of Unix time
+	looking  atomic.Bool              // lookOut is at it
+	gate     gate
+	readers  readers
+	contexts gzipContexts
+	running  sync.WaitGroup
+	epoch    time.Time // that a shard's clock counts from
 }
 
 func newEngine(h *Hub) *engine {
@@ -177,7 +178,8 @@ func (e *engine) join(st *stream) {
 		st.state = catching
 		return
 	}
-	st.state, st.next, st.after, st.cursor = live, next, c.after, nil
+	st.state, st.after, st.cursor = live, c.after, nil
+	st.place(next)
 	if left == 0 && st.behind(c.after) {
 		st.rest = st.chunk(st.rest, e.hub.positionBlock(st.beat, c.after))
 		st.told, st.known = c.after, true

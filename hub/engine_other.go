@@ -16,10 +16,10 @@ type feedShares struct{}
 
 func (*feedShares) init(int, int) {}
 
-// laneRuns are what the engine has of a lane.
-type laneRuns struct{}
+// laneGzip is what the engine has of a lane in gzip.
+type laneGzip struct{}
 
-func (laneRuns) drop(uint64) {}
+func (laneGzip) drop(uint64) {}
 
 func newEngine(*Hub) *engine { return new(engine) }
 

@@ -16,14 +16,13 @@ type Compression uint8
 
 const (
 	// CompressionGzip gives gzip to those whose Accept-Encoding has it (RFC 9110, section
-	// 12.5.3). It is the default. Each event is compressed once, when the first of them
-	// is to get it, whatever their number.
+	// 12.5.3). It is the default. Each event is compressed once for those of the same
+	// selection, when the first of them is to get it, whatever their number.
 	CompressionGzip Compression = iota
 
-	// CompressionOff codes nothing. Choose it where one event has both a secret and
-	// text that an attacker can choose, and the attacker can see how long it is on the
-	// network (the attack that is known as BREACH). Events are compressed apart from
-	// each other, but pages of history and answers to polls as a whole.
+	// CompressionOff codes nothing. Choose it where what one subscriber gets has both a
+	// secret and text that an attacker can choose, and the attacker can see how long it
+	// is on the network (the attack that is known as BREACH).
 	CompressionOff
 )
 
@@ -171,8 +170,10 @@ type zipped struct {
 func (f *zipped) payload() []byte { return f.wire[f.head : len(f.wire)-len(lineEnd)] }
 
 // set sets f to a text.
-func (z *zipper) set(f *zipped, text []byte) {
-	blocks := z.deflate(text)
+func (z *zipper) set(f *zipped, text []byte) { z.put(f, z.deflate(text), text) }
+
+// put sets f to a text and its blocks.
+func (z *zipper) put(f *zipped, blocks, text []byte) {
 	const around = len("0123456789abcdef") + 2*len(lineEnd)
 	need := len(blocks) + around
 	bl, begin := z.block, z.used

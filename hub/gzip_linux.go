@@ -2,6 +2,8 @@
 
 package hub
 
+import "math"
+
 // gzipFresh is how much text is compressed for one write, about, before others have their
 // turn, in bytes: less than a millisecond.
 const gzipFresh = 32 << 10
@@ -20,15 +22,20 @@ func (p *piece) events() int {
 }
 
 // cutGzip is [hotLog.cut] for those who get gzip. What nobody has got yet is compressed.
-func (h *Hub) cutGzip(c *cut, f *feed, next uint64) bool {
-	ok, loose := h.hot.pieces(c, f, next)
+func (h *Hub) cutGzip(c *cut, f *feed, next, pure uint64) bool {
+	since, until := h.goOn(f, next, pure)
+	if pure > since {
+		until = math.MaxUint64
+	}
+	ok, loose := h.hot.pieces(c, f, next, pure, until)
 	if loose {
 		h.hot.group(f, next)
-		ok, _ = h.hot.pieces(c, f, next)
+		ok, _ = h.hot.pieces(c, f, next, pure, until)
 	}
 	if !ok {
 		return false
 	}
+	c.joined, c.since = pure <= since, since
 	var block *block // of the last piece, and where that ends
 	end, bytes, fresh := 0, 0, 0
 	for i := range c.pieces {
@@ -57,15 +64,16 @@ func (h *Hub) cutGzip(c *cut, f *feed, next uint64) bool {
 	return true
 }
 
-// pieces sets c to what a feed's lane has from an ordinal on, but for the bytes. It returns
-// false if the lane does not reach back so far. Loose events are worth grouping.
-func (h *hotLog) pieces(c *cut, f *feed, next uint64) (ok, loose bool) {
+// pieces sets c to what a feed's lane has between two ordinals, but for the bytes, for a
+// stream that was sent nothing between its events from pure on. It returns false if the lane
+// does not reach back so far. Loose events are worth grouping.
+func (h *hotLog) pieces(c *cut, f *feed, next, pure, until uint64) (ok, loose bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	l := f.lane
 	clear(c.slices)
 	clear(c.pieces)
-	*c = cut{feed: f, next: next, slices: c.slices[:0], ends: c.ends[:0], pieces: c.pieces[:0]}
+	*c = cut{feed: f, next: next, slices: c.slices[:0], ends: c.ends[:0], pieces: c.pieces[:0], least: math.MaxUint64}
 	if next < l.base {
 		c.feed = nil
 		return false, false
@@ -76,9 +84,18 @@ func (h *hotLog) pieces(c *cut, f *feed, next uint64) (ok, loose bool) {
 	}
 	small := 0
 	for bytes := 0; i < len(l.items) && bytes < writeBytes && len(c.pieces) < writeSlices; {
+		ordinal := l.base + uint64(i)
+		if ordinal >= until {
+			break
+		}
 		p := piece{last: l.items[i]}
 		n := len(p.last.wire)
-		r, inside := l.runs.at(l.base + uint64(i))
+		r, inside := l.contextAt(ordinal, pure), false
+		if r == nil {
+			r, inside = l.gzip.runs.at(ordinal)
+		} else {
+			c.least = min(c.least, r.since)
+		}
 		switch {
 		case r != nil:
 			p.run, p.last = r, r.items[len(r.items)-1]
@@ -111,6 +128,7 @@ func (h *Hub) zipPiece(p *piece) (z *zipped, made bool) {
 func (st *stream) chunk(b, text []byte) []byte {
 	if st.gzip {
 		st.sum = st.sum.join(sumOf(text))
+		st.pure = st.next
 		text = appendStored(nil, text)
 	}
 	b, _ = appendChunk(b, text)

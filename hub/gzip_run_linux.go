@@ -16,6 +16,8 @@ type run struct {
 	from  uint64 // the ordinal of the first
 	items []*item
 	size  int // bytes
+
+	since uint64 // the ordinal that its context begins at, if it is in one
 }
 
 // runMost is how many events a run has at most.
@@ -23,7 +25,20 @@ const runMost = 64
 
 func (r *run) end() uint64 { return r.from + uint64(len(r.items)) }
 
-// laneRuns are the runs of a lane, in order.
+// laneGzip is what there is of a lane in gzip, of several events in one. hotLog.mu guards it.
+type laneGzip struct {
+	runs      laneRuns     // that can be had by all
+	context   *gzipContext // nil until somebody asks
+	inContext laneRuns     // that can be had by those in one
+}
+
+// drop lets go of what ends at an ordinal, or before.
+func (g *laneGzip) drop(base uint64) {
+	g.runs.drop(base)
+	g.inContext.drop(base)
+}
+
+// laneRuns are runs of a lane, in order.
 type laneRuns []*run
 
 // drop lets go of those that end at an ordinal, or before.
@@ -65,14 +80,14 @@ func (h *hotLog) group(f *feed, next uint64) {
 	i, size := begin, 0
 	group := func(end int) {
 		if size >= gzipLeast {
-			l.runs.insert(&run{from: l.base + uint64(begin), items: slices.Clone(l.items[begin:end]), size: size})
+			l.gzip.runs.insert(&run{from: l.base + uint64(begin), items: slices.Clone(l.items[begin:end]), size: size})
 		}
 		size = 0
 	}
 	for left := writeBytes; i < len(l.items) && left > 0; i++ {
 		n := len(l.items[i].wire)
 		left -= n
-		r, inside := l.runs.at(l.base + uint64(i))
+		r, inside := l.gzip.runs.at(l.base + uint64(i))
 		if n >= gzipLeast || r != nil || inside {
 			group(i)
 			begin = i + 1

@@ -8,7 +8,7 @@ type lane struct {
 	items []*item
 	base  uint64 // the ordinal of the first
 	from  uint64 // every event of the selection above this sequence is here
-	runs  laneRuns
+	gzip  laneGzip
 }
 
 // end returns the ordinal of the next event.
@@ -36,7 +36,7 @@ func (l *lane) drop(it *item) {
 	l.items = l.items[1:]
 	l.base++
 	l.from = it.Seq
-	l.runs.drop(l.base)
+	l.gzip.drop(l.base)
 	if len(l.items) == 0 {
 		l.items = nil
 	}
@@ -46,7 +46,7 @@ func (l *lane) drop(it *item) {
 func (l *lane) reset(seq uint64) {
 	l.base = l.end()
 	l.items, l.from = nil, seq
-	l.runs.drop(l.base)
+	l.gzip.drop(l.base)
 }
 
 // skip is reset where there may have been events that have never been here: nobody's place

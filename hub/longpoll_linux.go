@@ -135,7 +135,8 @@ func (s *shard) takeAnswer(st *stream, p *page) {
 	}
 	st.after = p.after
 	if p.live && !st.waiter.over {
-		st.state, st.next, st.cursor = live, p.next, nil
+		st.state, st.cursor = live, nil
+		st.place(p.next)
 		s.answerWaiter(st)
 		return
 	}

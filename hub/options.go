@@ -65,7 +65,7 @@ type Options struct {
 	// for those who ask for it.
 	Compression Compression
 
-	// NewDeflater makes what compresses, of which there are about as many as processors.
+	// NewDeflater makes what compresses, of which there are about five for each processor.
 	// Default: compress/flate's, which takes two or three times as long as the fastest.
 	NewDeflater func() Deflater
 

@@ -165,7 +165,8 @@ func (s *shard) turnPage(st *stream, p *page) {
 		s.end(st, nil)
 		return
 	case p.live:
-		st.state, st.next, st.cursor = live, p.next, nil
+		st.state, st.cursor = live, nil
+		st.place(p.next)
 	}
 	s.flush(st)
 }

@@ -30,7 +30,8 @@ func (s *shard) skip(st *stream) bool {
 	}
 	block, _ := sse.AppendEvent(nil, gapEvent(s.hub.slowGap(newest))) // what the hub makes can be encoded
 	st.rest = st.chunk(append([]byte(nil), st.rest...), block)
-	st.next, st.after = next, newest
+	st.place(next)
+	st.after = newest
 	return true
 }
 

@@ -27,6 +27,7 @@ type stream struct {
 	waiter *waiter // of a poll; nil of a stream of events
 	rest   []byte  // to be written before anything else; may be shared
 	next   uint64  // the ordinal in the lane of the next event
+	pure   uint64  // from that ordinal on it was sent nothing but the lane's events
 	after  uint64  // the sequence of the last event that was begun
 	told   uint64  // the sequence that stands for the last id that was sent
 	slot   uint32  // in its shard
@@ -47,6 +48,9 @@ type stream struct {
 	armed  bool // epoll tells when it does
 	asked  bool // a reader has its cursor
 }
+
+// place has a stream go on at an ordinal in its lane, whatever it was sent before.
+func (st *stream) place(next uint64) { st.next, st.pure = next, next }
 
 // behind tells whether there is a position to tell.
 func (st *stream) behind(seq uint64) bool {
@@ -74,6 +78,14 @@ type cut struct {
 	pieces []piece // one for each of ends
 	sum    gzipSum
 	shift  uint32 // of sum.size
+	since  uint64 // where the context begins
+	joined bool   // it is for a stream that is in it
+	least  uint64 // the first ordinal that what is in a context refers to
+}
+
+// fits tells whether a cut is also for a stream at the same place.
+func (c *cut) fits(st *stream) bool {
+	return !st.gzip || st.pure <= c.least && (st.pure <= c.since) == c.joined
 }
 
 // A cutEnd is the end of an event in a cut, or of several that cannot be had apart.
@@ -191,15 +203,16 @@ func (s *shard) cutOf(st *stream) *cut {
 	if st.gzip {
 		c = &s.cachedGzip
 	}
-	if c.feed != st.feed || c.next != st.next {
+	if c.feed != st.feed || c.next != st.next || !c.fits(st) {
 		if !s.cut(c, st) {
 			return nil
 		}
 	}
 	if len(c.ends) > 0 && c.first <= st.after {
 		// It has read from the Log what comes to the hot log only now.
-		var ok bool
-		if st.next, _, ok = s.hub.hot.join(st.feed, st.after); !ok || !s.cut(c, st) {
+		next, _, ok := s.hub.hot.join(st.feed, st.after)
+		st.place(next)
+		if !ok || !s.cut(c, st) {
 			return nil
 		}
 	}
@@ -208,7 +221,7 @@ func (s *shard) cutOf(st *stream) *cut {
 
 func (s *shard) cut(c *cut, st *stream) bool {
 	if st.gzip {
-		return s.hub.cutGzip(c, st.feed, st.next)
+		return s.hub.cutGzip(c, st.feed, st.next, st.pure)
 	}
 	return s.hub.hot.cut(c, st.feed, st.next)
 }

@@ -102,7 +102,7 @@ func (d *draft) settings() []setting {
 		setting{name: "heartbeat", kind: durationSetting, def: brief(hub.DefaultHeartbeat), help: "how long a stream may be idle before a comment keeps it open; 0 for ever", read: readDurationOrNone(&h.Heartbeat)},
 		setting{name: "retry", kind: durationSetting, def: brief(hub.DefaultRetry), help: "reconnection time that subscribers are told", read: readDuration(&h.Retry)},
 		setting{name: "write-timeout", kind: durationSetting, def: brief(hub.DefaultWriteTimeout), help: "how long a subscriber may take nothing before it is cut off", read: readDuration(&h.WriteTimeout)},
-		setting{name: "compression", def: "gzip", help: "`coding` of what subscribers get who ask for it: gzip, or off, for events that have both secrets and text that others may choose", read: readBy(&h.Compression, parseCompression)},
+		setting{name: "compression", def: "gzip", help: "`coding` of what subscribers get who ask for it: gzip, or off, for topics that have both secrets and text that others may choose", read: readBy(&h.Compression, parseCompression)},
 		setting{name: "slow", list: true, words: "**=replay", help: "`pattern=policy` for a subscriber that takes nothing while events wait: replay sends it all of them, later; latest,lag:1000 skips to the newest event; disconnect,lag:1000 closes its connection; the first that matches counts", read: readEach((*[]hub.SlowRule)(&h.Slow), server.ParseSlow)},
 	)
 
