@@ -55,6 +55,37 @@ try {
     await page.waitForFunction(() => window.source.readyState === 2);
   });
 
+  // Events that are alike refer to those before them, and who comes later does not have those.
+  // Chromium has six connections, and so three of these streams.
+  await check("those who come at any time, in Chromium and Node", async () => {
+    const total = 200, orders = [];
+    for (let i = 0; i < total; i++) orders.push(JSON.stringify({ number: i, state: "waiting", price: i * 7919 % 1000, note: "alike but for its numbers" }));
+    await page.evaluate(() => window.streams = []);
+    const fetched = [];
+    const come = async (begin) => {
+      if (begin % 2 === 0) await page.evaluate(([begin]) => new Promise((resolve) => {
+        const source = new EventSource("/events/gzip/alike"), stream = { begin, got: [] };
+        source.onmessage = ({ data }) => stream.got.push(data);
+        source.onopen = resolve;
+        source.onerror = () => source.readyState === 2 || source.close(); // the topic has ended
+        window.streams.push(stream);
+      }), [begin]);
+      const response = await fetch(url("/events/gzip/alike"));
+      assert.equal(response.headers.get("content-encoding"), "gzip");
+      fetched.push({ begin, text: response.text() });
+    };
+    for (const [i, order] of orders.entries()) {
+      if ([0, 1, 40, 63, 65, 130].includes(i)) await come(i);
+      await publish("/gzip/alike" + (i === total - 1 ? "?end=true" : ""), order);
+    }
+    for (const { begin, text } of fetched) {
+      const got = (await text).split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6));
+      assert.deepEqual(got, orders.slice(begin));
+    }
+    await page.waitForFunction((total) => window.streams.every(({ begin, got }) => got.length === total - begin), total);
+    for (const { begin, got } of await page.evaluate(() => window.streams)) assert.deepEqual(got, orders.slice(begin));
+  });
+
   await check("history in Chromium", async () => {
     for (let i = 0; i < 500; i++) await publish("/gzip/history", `${i} ${"z".repeat(i)}`);
     const got = await page.evaluate(() => new Promise((resolve) => {
