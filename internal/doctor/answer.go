@@ -141,7 +141,7 @@ func (x *examination) lookAtStatus(a *answer) bool {
 		return false
 	}
 	text := fmt.Sprintf("the server answered %s, after which an EventSource stays closed", a.Status)
-	if why := explanation(a); why != "" {
+	if why := x.explanation(a); why != "" {
 		text += ": " + why
 	}
 	switch a.StatusCode {
@@ -158,8 +158,10 @@ func (x *examination) lookAtStatus(a *answer) bool {
 	return false
 }
 
-// explanation returns what a refusal says of itself (RFC 9457), or the first line of it.
-func explanation(a *answer) string {
+// explanation returns what a refusal says of itself (RFC 9457), or the first line of it. It
+// waits for timeout at most.
+func (x *examination) explanation(a *answer) string {
+	defer time.AfterFunc(x.timeout, a.end).Stop()
 	b, _ := io.ReadAll(io.LimitReader(a.Body, 64<<10)) // half of it is better than nothing
 	media, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	var p struct{ Type, Title, Detail, Field string }

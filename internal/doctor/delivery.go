@@ -82,7 +82,7 @@ func (x *examination) publish(ctx context.Context, data string) (a *answer, refu
 	}
 	defer a.end()
 	if a.StatusCode/100 != 2 {
-		if why := explanation(a); why != "" {
+		if why := x.explanation(a); why != "" {
 			return nil, fmt.Sprintf("%s: %s", a.Status, why)
 		}
 		return nil, a.Status
