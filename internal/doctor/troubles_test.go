@@ -3,9 +3,11 @@ package doctor_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/tidewire/tidewire/internal/doctor"
+	"github.com/tidewire/tidewire/server"
 )
 
 // TestRun_RefusalWhoseTextDoesNotCome has a server that announces a text and does not send it.
@@ -26,4 +28,19 @@ func TestRun_RefusalWhoseTextDoesNotCome(t *testing.T) {
 		t.Fatalf("got %v, want a report in time", err)
 	}
 	found(t, r, "status", doctor.Problem, "403", "no ent")
+}
+
+// TestRun_HTTP3WhereARedirectLeads has the announcement of another host.
+func TestRun_HTTP3WhereARedirectLeads(t *testing.T) {
+	t.Parallel()
+	target := startServer(t, server.Config{Transport: server.Transport{TLS: server.TLSDev, HTTP3: true}})
+	trust := trusting(t, target)
+	target = strings.Replace(target, "127.0.0.1", "localhost", 1)
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, target+"/events/clock", http.StatusTemporaryRedirect)
+	})
+	r := examine(t, url, doctor.Options{TLS: trust})
+	if got, want := found(t, r, "http3", doctor.OK).Measured["address"], strings.TrimPrefix(target, "https://"); got != want {
+		t.Errorf("got HTTP/3 tried at %v, want %v", got, want)
+	}
 }
