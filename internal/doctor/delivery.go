@@ -82,6 +82,9 @@ func (x *examination) publish(ctx context.Context, data string) (a *answer, refu
 	}
 	defer a.end()
 	if a.StatusCode/100 != 2 {
+	if a.Request.Method != http.MethodPost { // Fetch, section 4.4
+		return nil, fmt.Sprintf("the request was redirected to %s in a way that makes a GET of it: give the URL that it leads on to, or redirect with 308", redacted(a.Request.URL.String()))
+	}
 		if why := x.explanation(a); why != "" {
 			return nil, fmt.Sprintf("%s: %s", a.Status, why)
 		}

@@ -30,6 +30,18 @@ func TestRun_RefusalWhoseTextDoesNotCome(t *testing.T) {
 	found(t, r, "status", doctor.Problem, "403", "no ent")
 }
 
+// TestRun_PublicationThatIsRedirected has what many servers do with http.
+func TestRun_PublicationThatIsRedirected(t *testing.T) {
+	t.Parallel()
+	target := startServer(t, server.Config{})
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, target+r.URL.Path, http.StatusMovedPermanently)
+	})
+	r := examine(t, url+"/events/clock", doctor.Options{Probe: url + "/events/probe"})
+	wrong(t, r, "delivery")
+	found(t, r, "delivery", doctor.Problem, "redirected", target+"/events/probe")
+}
+
 // TestRun_HTTP3WhereARedirectLeads has the announcement of another host.
 func TestRun_HTTP3WhereARedirectLeads(t *testing.T) {
 	t.Parallel()
