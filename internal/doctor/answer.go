@@ -29,7 +29,7 @@ func (x *examination) lookAtAnswer(ctx context.Context) error {
 		x.silent()
 		return errOver
 	case err != nil:
-		x.unreachable(err)
+		x.unreachable(a, err)
 		return errOver
 	}
 	x.plain = a
@@ -75,8 +75,8 @@ func (x *examination) silent() {
 	x.problem("first-bytes", buffering, measured{"waited_ms": ms(x.timeout), "head_ms": ms(x.head)}, "a HEAD was answered after %s, but of the stream not even headers came in %s: a proxy holds it back until it ends, or the server until the first event", brief(x.head), brief(x.timeout))
 }
 
-// unreachable tells of a request that has failed.
-func (x *examination) unreachable(err error) {
+// unreachable tells of a request that has failed, of which the answer knows how far it came.
+func (x *examination) unreachable(a *answer, err error) {
 	var (
 		certificate *tls.CertificateVerificationError
 		request     *url.Error
@@ -90,8 +90,12 @@ func (x *examination) unreachable(err error) {
 		x.problem("connection", "", nil, "there is no answer: %v", request.Err)
 	default:
 		x.problem("connection", "", nil, "there is no answer: %v", err)
+	case err == errSilent && a.reached.Load():
+		x.problem("connection", https, measured{"waited_ms": ms(x.timeout)}, "the port takes connections, but the TLS handshake was not done in %s: does it speak https?", brief(x.timeout))
 	}
 }
+	case errors.Is(err, io.EOF):
+		x.problem("connection", "", nil, "the connection was closed before there was an answer: does the port speak http, or https, and is a server behind it?")
 
 // lookAtConnection tells how the server was reached.
 func (x *examination) lookAtConnection(a *answer) {

@@ -30,6 +30,7 @@ type answer struct {
 	sent    time.Time     // when the request had been sent
 	came    time.Time     // when the headers had come
 
+	reached atomic.Bool   // there was a connection, TLS left aside
 	end func() // ends the request and its connection
 }
 
@@ -42,6 +43,11 @@ func (x *examination) ask(ctx context.Context, method, url, body string, header 
 	var sent atomic.Pointer[time.Time] // set by another goroutine
 	trace := &httptrace.ClientTrace{
 		GotConn: func(i httptrace.GotConnInfo) {
+		ConnectDone: func(_, _ string, err error) {
+			if err == nil {
+				a.reached.Store(true)
+			}
+		},
 			a.peer, a.connect = i.Conn.RemoteAddr().String(), time.Since(begun)
 		},
 		WroteRequest: func(httptrace.WroteRequestInfo) {

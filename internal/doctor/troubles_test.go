@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -28,6 +29,27 @@ func TestRun_RefusalWhoseTextDoesNotCome(t *testing.T) {
 		t.Fatalf("got %v, want a report in time", err)
 	}
 	found(t, r, "status", doctor.Problem, "403", "no ent")
+}
+
+// TestRun_HandshakeThatDoesNotCome has a port that takes connections and speaks no TLS.
+func TestRun_HandshakeThatDoesNotCome(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := examine(t, "https://"+l.Addr().String(), doctor.Options{Timeout: timeout / 10})
+	found(t, r, "connection", doctor.Problem, "TLS")
+	if strings.Contains(all(r), "firewall") {
+		t.Errorf("got %s, want nothing of firewalls where a connection was made", all(r))
+	}
+}
+
+func TestRun_ConnectionThatIsClosed(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	found(t, examine(t, url, doctor.Options{}), "connection", doctor.Problem, "closed before")
 }
 
 // TestRun_PublicationThatIsRedirected has what many servers do with http.
