@@ -150,7 +150,11 @@ func (x *examination) lookAtStatus(a *answer) bool {
 	}
 	switch a.StatusCode {
 	case http.StatusUnauthorized:
-		text += "; give this program a token with --token or TIDEWIRE_TOKEN, and pages a cookie or a ticket in the URL, as an EventSource sends no header of theirs"
+		if x.header.Get("Authorization") != "" {
+			text += "; the token that was sent is not taken: tidewire token explain tells what is in it"
+			break
+		}
+		text += "; give this program a token with --token, or a hub's in TIDEWIRE_TOKEN with its URL in TIDEWIRE_URL, and pages a cookie or a ticket in the URL, as an EventSource sends no header of theirs"
 	case http.StatusForbidden:
 		text += "; the credentials were understood, and do not suffice"
 	case http.StatusMisdirectedRequest:

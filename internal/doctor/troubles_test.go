@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidewire/tidewire/auth"
 	"github.com/tidewire/tidewire/internal/doctor"
 	"github.com/tidewire/tidewire/server"
 )
@@ -77,4 +78,19 @@ func TestRun_HTTP3WhereARedirectLeads(t *testing.T) {
 	if got, want := found(t, r, "http3", doctor.OK).Measured["address"], strings.TrimPrefix(target, "https://"); got != want {
 		t.Errorf("got HTTP/3 tried at %v, want %v", got, want)
 	}
+}
+
+// TestRun_TokenThatIsRefused does not ask for the one that was given.
+func TestRun_TokenThatIsRefused(t *testing.T) {
+	t.Parallel()
+	key, err := auth.NewSecretKey("HS256", "a secret of thirty-two bytes and more")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := startServer(t, server.Config{Access: &server.Access{Options: auth.Options{Keys: []auth.Key{key}}}}) + "/events/a"
+	r := examine(t, url, doctor.Options{Header: http.Header{"Authorization": {"Bearer wrong"}}})
+	if says := found(t, r, "status", doctor.Problem, "401", "token explain").Says; strings.Contains(says, "--token") {
+		t.Errorf("got %q, want no advice to give a token where one was given", says)
+	}
+	found(t, examine(t, url, doctor.Options{}), "status", doctor.Problem, "--token", "TIDEWIRE_URL")
 }
