@@ -41,7 +41,10 @@ func (x *examination) lookAtAnswer(ctx context.Context) error {
 		a.end()
 		return errOver
 	}
-	x.lookAtHeaders(a)
+	if !x.lookAtHeaders(a) {
+		a.end()
+		return errOver
+	}
 	s := a.read()
 	defer s.close()
 	x.lookAtFirstBytes(ctx, s)

@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -51,6 +52,15 @@ func TestRun_ConnectionThatIsClosed(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	found(t, examine(t, url, doctor.Options{}), "connection", doctor.Problem, "closed before")
+}
+
+// TestRun_EndsAtWhatIsNoStream has a page, of which nothing more is to be said.
+func TestRun_EndsAtWhatIsNoStream(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<h1>hello</h1>") })
+	r := examine(t, url, doctor.Options{Idle: timeout})
+	wrong(t, r, "content-type")
+	absent(t, r, "x-accel-buffering", "first-bytes", "content-length", "resume", "idle")
 }
 
 // TestRun_PublicationThatIsRedirected has what many servers do with http.
