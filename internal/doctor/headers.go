@@ -64,8 +64,10 @@ func (x *examination) lookAtCaching(h http.Header) {
 		rules = append(rules, strings.TrimSpace(rule))
 	}
 	switch {
-	case slices.Contains(rules, "no-store"), slices.Contains(rules, "no-cache"):
+	case slices.Contains(rules, "no-store"), slices.Contains(rules, "no-cache"), slices.Contains(rules, "private"):
 		x.ok("cache-control", nil, "%s", text)
+	case text == "no-transform":
+		x.note("cache-control", caching, nil, "Cache-Control is %q, and lets a cache on the way keep the answer; send no-store, no-transform", text)
 	case text == "":
 		x.note("cache-control", caching, nil, "the answer has no Cache-Control: a cache on the way may keep it; send Cache-Control: no-store")
 	default:
