@@ -48,6 +48,9 @@ func (x *examination) lookAtAnswer(ctx context.Context) error {
 	s := a.read()
 	defer s.close()
 	x.lookAtFirstBytes(ctx, s)
+	if !x.started && s.ended != nil {
+		return errOver
+	}
 	return nil
 }
 
@@ -87,18 +90,18 @@ func (x *examination) unreachable(a *answer, err error) {
 	switch {
 	case errors.As(err, &certificate):
 		x.problem("certificate", https, nil, "browsers do not connect: %v. Where an authority of your own has signed it, SSL_CERT_FILE=FILE has this program trust it", certificate.Err)
+	case err == errSilent && a.reached.Load():
+		x.problem("connection", https, measured{"waited_ms": ms(x.timeout)}, "the port takes connections, but the TLS handshake was not done in %s: does it speak https?", brief(x.timeout))
 	case err == errSilent:
 		x.problem("connection", "", measured{"waited_ms": ms(x.timeout)}, "no connection in %s: is the address right, and does a firewall let it through?", brief(x.timeout))
+	case errors.Is(err, io.EOF):
+		x.problem("connection", "", nil, "the connection was closed before there was an answer: does the port speak http, or https, and is a server behind it?")
 	case errors.As(err, &request):
 		x.problem("connection", "", nil, "there is no answer: %v", request.Err)
 	default:
 		x.problem("connection", "", nil, "there is no answer: %v", err)
-	case err == errSilent && a.reached.Load():
-		x.problem("connection", https, measured{"waited_ms": ms(x.timeout)}, "the port takes connections, but the TLS handshake was not done in %s: does it speak https?", brief(x.timeout))
 	}
 }
-	case errors.Is(err, io.EOF):
-		x.problem("connection", "", nil, "the connection was closed before there was an answer: does the port speak http, or https, and is a server behind it?")
 
 // lookAtConnection tells how the server was reached.
 func (x *examination) lookAtConnection(a *answer) {
@@ -210,6 +213,8 @@ func (x *examination) lookAtFirstBytes(ctx context.Context, s *stream) {
 	}
 	m := measured{"first_byte_ms": ms(after), "headers_ms": ms(s.came.Sub(s.sent)), "head_ms": ms(x.head)}
 	switch {
+	case !ok && s.ended != nil:
+		x.problem("first-bytes", "", nil, "the headers came, and the stream %s without a byte: browsers come back to it again and again", ending(s.ended))
 	case !ok && x.report.Tidewire:
 		x.problem("first-bytes", buffering, measured{"waited_ms": ms(x.timeout)}, "the headers came, and then nothing in %s, though a hub sends retry: at once: a proxy holds the stream back", brief(x.timeout))
 	case !ok:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -137,6 +138,7 @@ type stream struct {
 	coding string // of the body, "" if it is plain
 	news   chan news
 	done   chan struct{} // closed by close
+	ended  error         // why it has, once await has come to that
 }
 
 // A news is one thing that came, when it came.
@@ -238,6 +240,9 @@ func (s *stream) await(ctx context.Context, timeout time.Duration, each func(new
 				return n, true
 			}
 		case <-timer.C:
+			if n.end != nil {
+				s.ended = n.end
+			}
 			return news{}, false
 		case <-ctx.Done():
 			return news{}, false
@@ -252,6 +257,18 @@ type timedReader struct {
 	r    io.Reader
 	tell func(news)
 	err  error // the first one
+// ending says how a stream has ended.
+func ending(err error) string {
+	var large *sse.SizeError
+	switch {
+	case err == io.EOF:
+		return "was ended"
+	case errors.As(err, &large):
+		return fmt.Sprintf("has an event of more than %d MiB, or a line without an end", large.Limit>>20)
+	}
+	return "was cut (" + err.Error() + ")"
+}
+
 }
 
 func (t *timedReader) Read(p []byte) (int, error) {

@@ -63,6 +63,30 @@ func TestRun_EndsAtWhatIsNoStream(t *testing.T) {
 	absent(t, r, "x-accel-buffering", "first-bytes", "content-length", "resume", "idle")
 }
 
+func TestRun_StreamThatEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		send(w, "")
+	})
+	r := examine(t, url, doctor.Options{Idle: timeout})
+	found(t, r, "first-bytes", doctor.Problem, "was ended", "again and again")
+	absent(t, r, "resume", "idle")
+}
+
+func TestRun_EventThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	line := strings.Repeat("x", 1<<16)
+	url := serve(t, streaming(func(w http.ResponseWriter, r *http.Request) {
+		send(w, "data: ")
+		for r.Context().Err() == nil {
+			send(w, line)
+		}
+	}))
+	r := examine(t, url, doctor.Options{Idle: patience})
+	found(t, r, "idle", doctor.Problem, "an event of more than 16 MiB")
+}
+
 // TestRun_PublicationThatIsRedirected has what many servers do with http.
 func TestRun_PublicationThatIsRedirected(t *testing.T) {
 	t.Parallel()
@@ -73,6 +97,47 @@ func TestRun_PublicationThatIsRedirected(t *testing.T) {
 	r := examine(t, url+"/events/clock", doctor.Options{Probe: url + "/events/probe"})
 	wrong(t, r, "delivery")
 	found(t, r, "delivery", doctor.Problem, "redirected", target+"/events/probe")
+}
+
+// TestRun_DeliveryOnAStreamThatEnds has a proxy that ends streams after their beginning.
+func TestRun_DeliveryOnAStreamThatEnds(t *testing.T) {
+	t.Parallel()
+	upstream := startServer(t, server.Config{})
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		req, err := http.NewRequestWithContext(r.Context(), r.Method, upstream+r.URL.Path, r.Body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header = r.Header.Clone()
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			return // who asked has gone
+		}
+		defer resp.Body.Close()
+		for name, values := range resp.Header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(resp.StatusCode)
+		first := make([]byte, 1024)
+		n, _ := resp.Body.Read(first)
+		send(w, string(first[:n]))
+	})
+	r := examine(t, url+"/events/clock", doctor.Options{Probe: url + "/events/probe"})
+	found(t, r, "delivery", doctor.Problem, "was stored", "the stream was ended")
+}
+
+// TestRun_CompressionThatBreaks has a server whose gzip is none.
+func TestRun_CompressionThatBreaks(t *testing.T) {
+	t.Parallel()
+	plain := streaming(hold)
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			w.Header().Set("Content-Encoding", "gzip")
+		}
+		plain(w, r)
+	})
+	found(t, examine(t, url, doctor.Options{}), "compression", doctor.Problem, "gzip", "was cut")
 }
 
 // TestRun_HTTP3WhereARedirectLeads has the announcement of another host.
