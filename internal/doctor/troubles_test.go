@@ -2,9 +2,11 @@ package doctor_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -74,6 +76,15 @@ func TestRun_StreamThatEndsAtOnce(t *testing.T) {
 	absent(t, r, "resume", "idle")
 }
 
+// TestRun_StreamThatIsCutAtOnce has one that breaks after its first bytes.
+func TestRun_StreamThatIsCutAtOnce(t *testing.T) {
+	t.Parallel()
+	url := serve(t, streaming(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	r := examine(t, url, doctor.Options{Idle: timeout})
+	found(t, r, "idle", doctor.Problem, "was cut", "breaks it")
+	found(t, r, "resume", doctor.Note, "the stream was cut")
+}
+
 func TestRun_EventThatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	line := strings.Repeat("x", 1<<16)
@@ -138,6 +149,23 @@ func TestRun_CompressionThatBreaks(t *testing.T) {
 		plain(w, r)
 	})
 	found(t, examine(t, url, doctor.Options{}), "compression", doctor.Problem, "gzip", "was cut")
+}
+
+// TestRun_ResumesBesideEventsWithoutIDs has a server that greets, and pings, without ids.
+func TestRun_ResumesBesideEventsWithoutIDs(t *testing.T) {
+	t.Parallel()
+	ticks := newTicks(t)
+	url := serve(t, streaming(func(w http.ResponseWriter, r *http.Request) {
+		send(w, "event: hello\ndata: {}\n\n")
+		next := ticks.now() + 1
+		if last, _ := strconv.Atoi(r.Header.Get("Last-Event-ID")); last > 0 {
+			next = min(next, last+1)
+		}
+		for ; ticks.reach(r.Context(), next) == nil; next++ {
+			send(w, fmt.Sprintf("id: %d\ndata: %[1]d\n\nevent: ping\ndata: {}\n\nevent: ping\ndata: {}\n\n", next))
+		}
+	}))
+	found(t, examine(t, url, doctor.Options{}), "resume", doctor.OK, "each once")
 }
 
 // TestRun_HTTP3WhereARedirectLeads has the announcement of another host.
