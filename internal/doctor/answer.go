@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -90,7 +91,7 @@ func (x *examination) unreachable(a *answer, err error) {
 	switch {
 	case errors.As(err, &certificate):
 		x.problem("certificate", https, nil, "browsers do not connect: %v. Where an authority of your own has signed it, SSL_CERT_FILE=FILE has this program trust it", certificate.Err)
-	case err == errSilent && a.reached.Load():
+	case (err == errSilent || os.IsTimeout(err)) && a.reached.Load(): // the latter is net/http's own
 		x.problem("connection", https, measured{"waited_ms": ms(x.timeout)}, "the port takes connections, but the TLS handshake was not done in %s: does it speak https?", brief(x.timeout))
 	case err == errSilent:
 		x.problem("connection", "", measured{"waited_ms": ms(x.timeout)}, "no connection in %s: is the address right, and does a firewall let it through?", brief(x.timeout))

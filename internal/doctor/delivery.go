@@ -114,7 +114,7 @@ func (x *examination) lookAtDelivery(ctx context.Context) error {
 	case d.refused != "":
 		x.problem("delivery", "", nil, "an event could not be published, so that nothing could be measured: %s", d.refused)
 	case d.ended != nil:
-		x.problem("delivery", "", m, "an event was stored, and the stream %s before it came: look at idle, and at the server's and the proxies' logs", ending(d.ended))
+		x.problem("delivery", "", m, "an event was stored, and before it came the stream %s: look at idle, and at the server's and the proxies' logs", ending(d.ended))
 	case d.held:
 		m["waited_ms"] = ms(x.timeout)
 		x.problem("delivery", buffering, m, "an event was stored, and did not come in %s: a proxy holds the stream back", brief(x.timeout))

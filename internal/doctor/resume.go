@@ -68,7 +68,7 @@ func (x *examination) lastBeforeCut(ctx context.Context, target string) (last ss
 	case some:
 		return last, ""
 	case s.ended != nil:
-		return last, "the stream " + ending(s.ended) + " before an event came"
+		return last, "before an event came the stream " + ending(s.ended)
 	}
 	return last, "no event came in " + brief(x.timeout) + "; with a hub, --publish-topic TOPIC makes some"
 }
