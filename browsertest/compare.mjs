@@ -55,6 +55,8 @@ function hasNumber(page, row, name, least, most) {
   }, [cell(row, name), least, most], { timeout: 20_000 });
 }
 
+const reports = /\/demo\/compare\/\w+$/; // and settings
+
 const broken = /^Failed to load resource: net::ERR_/; // the browser's own words for a cut
 
 async function checkAll() {
@@ -88,6 +90,31 @@ async function checkAll() {
     await set(page, { buffer: false });
     await hasText(page, state("sse"), /^open$/);
     await assertSame(page, await received(page, after.polling.length));
+  });
+
+  await inBrowser("a clock that is set, or was asleep, spoils neither latencies nor charts", {}, async (context) => {
+    await context.addInitScript(() => {
+      const now = performance.now.bind(performance);
+      window.slept = 0; // ms
+      performance.now = () => now() - window.slept;
+    });
+    const page = await open(context, { rate: "10", interval: "500" });
+    await page.route(reports, async (route) => { // no later one is as quick as the first
+      await new Promise((resolve) => { setTimeout(resolve, 200); });
+      await route.continue();
+    });
+    for (const slept of [20_000, -8_000]) {
+      await page.evaluate((slept) => { window.slept = slept; }, slept);
+      const before = await received(page, 0);
+      await received(page, before.sse.length + 60);
+      const { median, seen } = await page.evaluate(() => ({
+        median: window.ways[2].latency().median,
+        seen: Array.from(document.querySelectorAll('[data-way="sse"] .chart .event'), (e) => e.getBoundingClientRect().right)
+          .filter((x) => x > document.querySelector('[data-way="sse"] .chart').getBoundingClientRect().left).length,
+      }));
+      assert.ok(median < 2000, `a median latency of ${median} ms after ${slept} ms`);
+      assert.ok(seen > 30, `${seen} events in sight after ${slept} ms`);
+    }
   });
 
   await inBrowser("rate and interval show in what it costs", {}, async (context) => {

@@ -25,14 +25,17 @@ function settings() {
 
 const now = () => performance.timeOrigin + performance.now();
 
-/** How far the server's clock is ahead of ours, from the quickest answer. */
+/** How far the server's clock is ahead of ours, from the quickest answer since either was set or drifted away. */
 const clock = {
   ahead: 0,
   quickest: Infinity,
   note(sent, received, time) {
-    if (received - sent > this.quickest) return;
-    this.quickest = received - sent;
-    this.ahead = time - (sent + received) / 2;
+    const took = received - sent;
+    const ahead = time - (sent + received) / 2; // give or take half of what it took, and a millisecond
+    const moved = Math.abs(ahead - this.ahead) > (took + this.quickest) / 2 + 1;
+    if (took > this.quickest && !moved) return;
+    this.quickest = took;
+    this.ahead = ahead;
   },
 };
 
@@ -133,7 +136,10 @@ class Way {
 
     const published = Date.parse(time) - clock.ahead;
     this.latencies.push({ at: arrived, ms: Math.max(0, arrived - published) });
-    if (count % Math.ceil(settings().rate / drawnRate) === 0) this.#chart.add(count, Math.min(published, arrived), arrived);
+    if (count % Math.ceil(settings().rate / drawnRate) === 0) {
+      const drawn = Date.now(); // the chart's clock, which goes on while the machine is asleep
+      this.#chart.add(count, drawn - Math.max(0, arrived - published), drawn);
+    }
   }
 
   #changed(state) {
