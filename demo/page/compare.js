@@ -170,7 +170,9 @@ class Way {
       refused: "not available: refused",
       closed: "closed: comes back in 1 s",
     };
-    const text = !this.#running ? "not running" : held ? `held back: ${behind} behind` : words[this.#state] ?? "connecting";
+    const text = !this.#running ? "not running" : held ? "held back" : words[this.#state] ?? "connecting";
+    // Not in what a screen reader speaks, as it changes all the time.
+    this.#element.querySelector(".behind").textContent = this.#running && held ? `${behind} behind` : "";
     const mark = !this.#running ? "2" : held ? "held" : { open: "1", asks: "1", rests: "rests", refused: "2" }[this.#state] ?? "0";
     const element = this.#element.querySelector(".state");
     if (element.textContent !== text) element.textContent = text;
@@ -258,6 +260,13 @@ function show() {
   }
 }
 
+/** Tells what is wrong, if anything is, and speaks it once. */
+function tell(text) {
+  const problem = $("#problem");
+  if (problem.textContent !== text) problem.textContent = text;
+  problem.hidden = !text;
+}
+
 let session = null; // while the page is in sight
 
 /** Sets up the comparison, and reports until it ends. */
@@ -275,11 +284,10 @@ async function run() {
         started = true;
         for (const way of all) way.start(last_id);
       }
-      $("#problem").hidden = true;
+      tell("");
     } catch (error) {
       if (mine.signal.aborted) return;
-      $("#problem").textContent = error instanceof TypeError ? "The server cannot be reached." : error.message;
-      $("#problem").hidden = false;
+      tell(error instanceof TypeError ? "The server cannot be reached." : error.message);
     }
     await next;
   }
