@@ -46,8 +46,8 @@ func (x *examination) lookAtResume(ctx context.Context) error {
 	return nil
 }
 
-// lastBeforeCut reads a stream up to an event with an id, and ends it. Where none has one,
-// it returns another; why says that none came.
+// lastBeforeCut reads a stream up to an event with an id, and ends it. Where events
+// come and none has one, it returns an event without; why says that none came.
 func (x *examination) lastBeforeCut(ctx context.Context, target string) (last sse.Event, why string) {
 	s, err := x.subscribe(ctx, target, "identity", "")
 	if err != nil {
