@@ -55,6 +55,8 @@ function hasNumber(page, row, name, least, most) {
   }, [cell(row, name), least, most], { timeout: 20_000 });
 }
 
+const reports = /\/demo\/compare\/\w+$/; // and settings
+
 const broken = /^Failed to load resource: net::ERR_/; // the browser's own words for a cut
 
 async function checkAll() {
@@ -79,7 +81,8 @@ async function checkAll() {
   await inBrowser("a buffer stalls the stream and lets polls through", {}, async (context) => {
     const page = await open(context, { rate: "4", interval: "1000" });
     await set(page, { buffer: true });
-    await hasText(page, state("sse"), /^held back: \d+ behind$/);
+    await hasText(page, state("sse"), /^held back$/);
+    await hasText(page, '[data-way="sse"] .behind', /^\d+ behind$/);
     const before = await received(page, 0);
     const after = await received(page, before.polling.length + 8, ["polling", "long-polling", "websocket"]);
     assert.deepEqual(after.sse, before.sse);
@@ -87,7 +90,56 @@ async function checkAll() {
     await hasText(page, cell("worst", "sse"), /^\d\.\d s$/);
     await set(page, { buffer: false });
     await hasText(page, state("sse"), /^open$/);
+    await hasText(page, '[data-way="sse"] .behind', /^$/);
     await assertSame(page, await received(page, after.polling.length));
+  });
+
+  await inBrowser("a clock that is set, or was asleep, spoils neither latencies nor charts", {}, async (context) => {
+    await context.addInitScript(() => {
+      const now = performance.now.bind(performance);
+      window.slept = 0; // ms
+      performance.now = () => now() - window.slept;
+    });
+    const page = await open(context, { rate: "10", interval: "500" });
+    await page.route(reports, async (route) => { // no later one is as quick as the first
+      await new Promise((resolve) => { setTimeout(resolve, 200); });
+      await route.continue();
+    });
+    for (const slept of [20_000, -8_000]) {
+      await page.evaluate((slept) => { window.slept = slept; }, slept);
+      const before = await received(page, 0);
+      await received(page, before.sse.length + 60);
+      const { median, seen } = await page.evaluate(() => ({
+        median: window.ways[2].latency().median,
+        seen: Array.from(document.querySelectorAll('[data-way="sse"] .chart .event'), (e) => e.getBoundingClientRect().right)
+          .filter((x) => x > document.querySelector('[data-way="sse"] .chart').getBoundingClientRect().left).length,
+      }));
+      assert.ok(median < 2000, `a median latency of ${median} ms after ${slept} ms`);
+      assert.ok(seen > 30, `${seen} events in sight after ${slept} ms`);
+    }
+  });
+
+  await inBrowser("what a screen reader speaks does not change while nothing new happens", { expected: broken }, async (context) => {
+    const page = await open(context, { rate: "10", interval: "500" });
+    const spoken = (selector) => page.evaluate((selector) => {
+      window.spoken = [];
+      new MutationObserver(() => window.spoken.push(document.querySelector(selector).textContent))
+        .observe(document.querySelector(selector), { childList: true, characterData: true, subtree: true });
+    }, selector);
+    await set(page, { buffer: true });
+    await hasText(page, state("sse"), /^held back/);
+    await spoken(state("sse"));
+    const before = await received(page, 0);
+    await received(page, before.websocket.length + 10, ["websocket"]);
+    assert.deepEqual(await page.evaluate(() => window.spoken), []);
+
+    await spoken("#problem");
+    let failures = 0;
+    await page.route(reports, (route) => { failures++; return route.abort(); });
+    await hasText(page, "#problem", /^The server cannot be reached.$/);
+    const enough = failures + 2;
+    while (failures < enough) await page.waitForRequest(reports);
+    assert.deepEqual(await page.evaluate(() => window.spoken), ["The server cannot be reached."]);
   });
 
   await inBrowser("rate and interval show in what it costs", {}, async (context) => {

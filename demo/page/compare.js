@@ -25,14 +25,17 @@ function settings() {
 
 const now = () => performance.timeOrigin + performance.now();
 
-/** How far the server's clock is ahead of ours, from the quickest answer. */
+/** How far the server's clock is ahead of ours, from the quickest answer since either was set or drifted away. */
 const clock = {
   ahead: 0,
   quickest: Infinity,
   note(sent, received, time) {
-    if (received - sent > this.quickest) return;
-    this.quickest = received - sent;
-    this.ahead = time - (sent + received) / 2;
+    const took = received - sent;
+    const ahead = time - (sent + received) / 2; // give or take half of what it took, and a millisecond
+    const moved = Math.abs(ahead - this.ahead) > (took + this.quickest) / 2 + 1;
+    if (took > this.quickest && !moved) return;
+    this.quickest = took;
+    this.ahead = ahead;
   },
 };
 
@@ -133,7 +136,10 @@ class Way {
 
     const published = Date.parse(time) - clock.ahead;
     this.latencies.push({ at: arrived, ms: Math.max(0, arrived - published) });
-    if (count % Math.ceil(settings().rate / drawnRate) === 0) this.#chart.add(count, Math.min(published, arrived), arrived);
+    if (count % Math.ceil(settings().rate / drawnRate) === 0) {
+      const drawn = Date.now(); // the chart's clock, which goes on while the machine is asleep
+      this.#chart.add(count, drawn - Math.max(0, arrived - published), drawn);
+    }
   }
 
   #changed(state) {
@@ -164,7 +170,9 @@ class Way {
       refused: "not available: refused",
       closed: "closed: comes back in 1 s",
     };
-    const text = !this.#running ? "not running" : held ? `held back: ${behind} behind` : words[this.#state] ?? "connecting";
+    const text = !this.#running ? "not running" : held ? "held back" : words[this.#state] ?? "connecting";
+    // Not in what a screen reader speaks, as it changes all the time.
+    this.#element.querySelector(".behind").textContent = this.#running && held ? `${behind} behind` : "";
     const mark = !this.#running ? "2" : held ? "held" : { open: "1", asks: "1", rests: "rests", refused: "2" }[this.#state] ?? "0";
     const element = this.#element.querySelector(".state");
     if (element.textContent !== text) element.textContent = text;
@@ -252,6 +260,13 @@ function show() {
   }
 }
 
+/** Tells what is wrong, if anything is, and speaks it once. */
+function tell(text) {
+  const problem = $("#problem");
+  if (problem.textContent !== text) problem.textContent = text;
+  problem.hidden = !text;
+}
+
 let session = null; // while the page is in sight
 
 /** Sets up the comparison, and reports until it ends. */
@@ -269,11 +284,10 @@ async function run() {
         started = true;
         for (const way of all) way.start(last_id);
       }
-      $("#problem").hidden = true;
+      tell("");
     } catch (error) {
       if (mine.signal.aborted) return;
-      $("#problem").textContent = error instanceof TypeError ? "The server cannot be reached." : error.message;
-      $("#problem").hidden = false;
+      tell(error instanceof TypeError ? "The server cannot be reached." : error.message);
     }
     await next;
   }

@@ -38,7 +38,7 @@ a resumption that loses events or repeats them. Each problem comes with its reme
 docs/proxies.md has them in full.
 
 An argument that begins with http:// or https:// is the URL of any event stream. Any
-other is a topic of the hub at --url. With --publish-topic some twenty short events are
+other is a topic of the hub at --url. With --publish-topic about ten short events are
 published to that topic of the same hub, where they stay like others: only so can the
 delay of events, and in a quiet stream resumption, be measured.
 
@@ -96,7 +96,7 @@ func (c *doctorCommand) target(cmd *cobra.Command, args []string) (string, error
 	case c.idle < 0:
 		return "", usagef("--idle is %v, and must be 0 or more", c.idle)
 	case c.origin != "" && !isOrigin(c.origin):
-		return "", usagef("--origin is %q: write it as browsers do, as in https://example.com, in lower case and without a path", c.origin)
+		return "", usagef("--origin is %q: write it as browsers do, as in https://example.com, in lower case, without a path, and without the port where that is the usual one", c.origin)
 	}
 	base, err := c.hub.base(cmd, c.std)
 	if err != nil {
@@ -115,7 +115,11 @@ func (c *doctorCommand) target(cmd *cobra.Command, args []string) (string, error
 
 func isOrigin(s string) bool {
 	u, err := url.Parse(s)
-	return err == nil && isHTTP(u.Scheme) && u.Host != "" && s == strings.ToLower(u.Scheme+"://"+u.Host)
+	return err == nil && isHTTP(u.Scheme) && u.Host != "" && !hasDefaultPort(u) && s == strings.ToLower(u.Scheme+"://"+u.Host)
+}
+
+func hasDefaultPort(u *url.URL) bool {
+	return u.Scheme == "http" && u.Port() == "80" || u.Scheme == "https" && u.Port() == "443"
 }
 
 func (c *doctorCommand) options(target string) (*doctor.Options, error) {
@@ -144,8 +148,8 @@ func beside(rawURL, topic string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	before, after, found := strings.Cut(u.Path, "/events")
-	if !found || after != "" && after[0] != '/' {
+	before, _, found := strings.Cut(u.Path+"/", "/events/")
+	if !found {
 		return "", usagef("--publish-topic is for a hub, whose streams are at /events/TOPIC: %q has no such path", redacted(rawURL))
 	}
 	u.Path, u.RawPath, u.RawQuery, u.Fragment = before, "", "", ""

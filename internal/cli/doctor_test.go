@@ -97,6 +97,23 @@ func TestDoctor_KeepsTheHubsTokenFromOthers(t *testing.T) {
 	}
 }
 
+func TestDoctor_PublishesBesideTheStream(t *testing.T) {
+	s := serve(t, stop)
+	for path, want := range map[string]string{
+		"/events/a":               "/events/p",
+		"/events?topic=a":         "/events/p",
+		"/events-of-a/events/a":   "/events-of-a/events/p",
+		"/events/a/events/b":      "/events/p",
+		"/a%20hub/events/a%2Fb/c": "/a%20hub/events/p",
+	} {
+		run(t, append(quickly, "--publish-topic", "p", s.URL+path))
+		if got := receive(t, s.requests, "HEAD of the topic to publish to").URL.EscapedPath(); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+		receive(t, s.requests, "GET of the stream")
+	}
+}
+
 func TestDoctor_TellsATerminalWhatItLooksAt(t *testing.T) {
 	s := serve(t, stop)
 	if _, _, errs := run(t, append(quickly, s.URL), terminal(false, true)); !strings.Contains(errs, "tidewire: looking at the connection") {
@@ -132,6 +149,7 @@ func TestDoctor_Usage(t *testing.T) {
 		{[]string{"--idle", "-1s", "a"}, "--idle"},
 		{[]string{"--origin", "example.com", "a"}, "--origin"},
 		{[]string{"--origin", "https://example.com/", "a"}, "--origin"},
+		{[]string{"--origin", "https://example.com:443", "a"}, "without the port"},
 		{[]string{"--publish-topic", "a", "https://example.com/stream"}, "/events/TOPIC"},
 		{[]string{"--publish-topic", "a", "https://example.com/eventsource"}, "/events/TOPIC"},
 		{[]string{"--header", "x", "a"}, "--header"},

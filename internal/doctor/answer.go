@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -29,7 +30,7 @@ func (x *examination) lookAtAnswer(ctx context.Context) error {
 		x.silent()
 		return errOver
 	case err != nil:
-		x.unreachable(err)
+		x.unreachable(a, err)
 		return errOver
 	}
 	x.plain = a
@@ -41,10 +42,16 @@ func (x *examination) lookAtAnswer(ctx context.Context) error {
 		a.end()
 		return errOver
 	}
-	x.lookAtHeaders(a)
+	if !x.lookAtHeaders(a) {
+		a.end()
+		return errOver
+	}
 	s := a.read()
 	defer s.close()
 	x.lookAtFirstBytes(ctx, s)
+	if !x.started && s.ended != nil {
+		return errOver
+	}
 	return nil
 }
 
@@ -75,8 +82,8 @@ func (x *examination) silent() {
 	x.problem("first-bytes", buffering, measured{"waited_ms": ms(x.timeout), "head_ms": ms(x.head)}, "a HEAD was answered after %s, but of the stream not even headers came in %s: a proxy holds it back until it ends, or the server until the first event", brief(x.head), brief(x.timeout))
 }
 
-// unreachable tells of a request that has failed.
-func (x *examination) unreachable(err error) {
+// unreachable tells of a request that has failed, of which the answer knows how far it came.
+func (x *examination) unreachable(a *answer, err error) {
 	var (
 		certificate *tls.CertificateVerificationError
 		request     *url.Error
@@ -84,8 +91,12 @@ func (x *examination) unreachable(err error) {
 	switch {
 	case errors.As(err, &certificate):
 		x.problem("certificate", https, nil, "browsers do not connect: %v. Where an authority of your own has signed it, SSL_CERT_FILE=FILE has this program trust it", certificate.Err)
+	case (err == errSilent || os.IsTimeout(err)) && a.reached.Load(): // the latter is net/http's own
+		x.problem("connection", https, measured{"waited_ms": ms(x.timeout)}, "the port takes connections, but the TLS handshake was not done in %s: does it speak https?", brief(x.timeout))
 	case err == errSilent:
 		x.problem("connection", "", measured{"waited_ms": ms(x.timeout)}, "no connection in %s: is the address right, and does a firewall let it through?", brief(x.timeout))
+	case errors.Is(err, io.EOF):
+		x.problem("connection", "", nil, "the connection was closed before there was an answer: does the port speak http, or https, and is a server behind it?")
 	case errors.As(err, &request):
 		x.problem("connection", "", nil, "there is no answer: %v", request.Err)
 	default:
@@ -141,12 +152,16 @@ func (x *examination) lookAtStatus(a *answer) bool {
 		return false
 	}
 	text := fmt.Sprintf("the server answered %s, after which an EventSource stays closed", a.Status)
-	if why := explanation(a); why != "" {
+	if why := x.explanation(a); why != "" {
 		text += ": " + why
 	}
 	switch a.StatusCode {
 	case http.StatusUnauthorized:
-		text += "; give this program a token with --token or TIDEWIRE_TOKEN, and pages a cookie or a ticket in the URL, as an EventSource sends no header of theirs"
+		if x.header.Get("Authorization") != "" {
+			text += "; the token that was sent is not taken: tidewire token explain tells what is in it"
+			break
+		}
+		text += "; give this program a token with --token, or a hub's in TIDEWIRE_TOKEN with its URL in TIDEWIRE_URL, and pages a cookie or a ticket in the URL, as an EventSource sends no header of theirs"
 	case http.StatusForbidden:
 		text += "; the credentials were understood, and do not suffice"
 	case http.StatusMisdirectedRequest:
@@ -158,8 +173,10 @@ func (x *examination) lookAtStatus(a *answer) bool {
 	return false
 }
 
-// explanation returns what a refusal says of itself (RFC 9457), or the first line of it.
-func explanation(a *answer) string {
+// explanation returns what a refusal says of itself (RFC 9457), or the first line of it. It
+// waits for timeout at most.
+func (x *examination) explanation(a *answer) string {
+	defer time.AfterFunc(x.timeout, a.end).Stop()
 	b, _ := io.ReadAll(io.LimitReader(a.Body, 64<<10)) // half of it is better than nothing
 	media, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	var p struct{ Type, Title, Detail, Field string }
@@ -197,6 +214,8 @@ func (x *examination) lookAtFirstBytes(ctx context.Context, s *stream) {
 	}
 	m := measured{"first_byte_ms": ms(after), "headers_ms": ms(s.came.Sub(s.sent)), "head_ms": ms(x.head)}
 	switch {
+	case !ok && s.ended != nil:
+		x.problem("first-bytes", "", nil, "the headers came, and the stream %s without a byte: browsers come back to it again and again", ending(s.ended))
 	case !ok && x.report.Tidewire:
 		x.problem("first-bytes", buffering, measured{"waited_ms": ms(x.timeout)}, "the headers came, and then nothing in %s, though a hub sends retry: at once: a proxy holds the stream back", brief(x.timeout))
 	case !ok:

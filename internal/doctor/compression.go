@@ -47,6 +47,8 @@ func (x *examination) lookAtCompression(ctx context.Context) error {
 	}
 	_, came := s.await(ctx, x.timeout, nil, someBytes)
 	switch m := (measured{"coding": s.coding}); {
+	case !came && s.ended != nil:
+		x.problem("compression", compression, m, "plain, the stream begins; as %s, before there was anything to read, it %s", s.coding, ending(s.ended))
 	case !came && x.started:
 		m["waited_ms"] = ms(x.timeout)
 		x.problem("compression", compression, m, "plain, the stream begins at once; as %s nothing that can be read came in %s: what compresses does not flush", s.coding, brief(x.timeout))
@@ -68,6 +70,8 @@ func (x *examination) compareDelivery(ctx context.Context, s *stream) {
 		x.note("compression", "", nil, "it could not be measured, as an event could not be published: %s", d.refused)
 	case x.live.held:
 		x.note("compression", compression, m, "the stream is compressed (%s), and whether that holds events back cannot be told while they do not come without it either", s.coding)
+	case d.ended != nil:
+		x.problem("compression", compression, m, "plain, events come; as %s, before one came the stream %s", s.coding, ending(d.ended))
 	case d.held:
 		m["waited_ms"] = ms(x.timeout)
 		x.problem("compression", compression, m, "plain, events come; as %s one did not in %s: what compresses does not flush", s.coding, brief(x.timeout))

@@ -32,7 +32,7 @@ func (x *examination) lookAtCORS(ctx context.Context) error {
 	defer a.end()
 	if a.StatusCode != http.StatusOK {
 		text := a.Status
-		if why := explanation(a); why != "" {
+		if why := x.explanation(a); why != "" {
 			text += ": " + why
 		}
 		x.problem("cors", cors, measured{"status": a.StatusCode}, "a request of a page of %s is answered %s", x.origin, text)

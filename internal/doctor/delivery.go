@@ -19,6 +19,7 @@ const (
 type delivery struct {
 	measured bool
 	held     bool            // one has not come in time
+	ended    error           // why the stream has, before one came
 	delays   []time.Duration // from sending its publication to having the event
 	answers  []time.Duration // of the publications
 	refused  string          // "": events could be published
@@ -62,7 +63,7 @@ func (x *examination) deliver(ctx context.Context, s *stream, n int) (d delivery
 			return n.event != nil && n.event.Data == text || s.opaque() && n.bytes > 0 && n.at.After(begun)
 		})
 		if !ok {
-			d.held = true
+			d.held, d.ended = true, s.ended
 			return d
 		}
 		d.delays, d.answers = append(d.delays, got.at.Sub(p.sent)), append(d.answers, p.came.Sub(p.sent))
@@ -81,8 +82,11 @@ func (x *examination) publish(ctx context.Context, data string) (a *answer, refu
 		return nil, err.Error()
 	}
 	defer a.end()
+	if a.Request.Method != http.MethodPost { // Fetch, section 4.4
+		return nil, fmt.Sprintf("the request was redirected to %s in a way that makes a GET of it: give the URL that it leads on to, or redirect with 308", redacted(a.Request.URL.String()))
+	}
 	if a.StatusCode/100 != 2 {
-		if why := explanation(a); why != "" {
+		if why := x.explanation(a); why != "" {
 			return nil, fmt.Sprintf("%s: %s", a.Status, why)
 		}
 		return nil, a.Status
@@ -109,6 +113,8 @@ func (x *examination) lookAtDelivery(ctx context.Context) error {
 	switch {
 	case d.refused != "":
 		x.problem("delivery", "", nil, "an event could not be published, so that nothing could be measured: %s", d.refused)
+	case d.ended != nil:
+		x.problem("delivery", "", m, "an event was stored, and before it came the stream %s: look at idle, and at the server's and the proxies' logs", ending(d.ended))
 	case d.held:
 		m["waited_ms"] = ms(x.timeout)
 		x.problem("delivery", buffering, m, "an event was stored, and did not come in %s: a proxy holds the stream back", brief(x.timeout))

@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -72,5 +73,39 @@ func TestDocs_ConfigurationsWork(t *testing.T) {
 			found(t, r, "delivery", doctor.OK)
 			found(t, r, "resume", doctor.OK)
 		})
+	}
+}
+
+// TestDocs_NamesAreAllowed has a browser's Host come through the configurations.
+func TestDocs_NamesAreAllowed(t *testing.T) {
+	for _, test := range []struct {
+		allowed []string
+		status  int
+	}{
+		{nil, http.StatusMisdirectedRequest},
+		{[]string{"events.example.com"}, http.StatusOK},
+	} {
+		upstream := strings.TrimPrefix(startServer(t, server.Config{Transport: server.Transport{AllowedHosts: test.allowed}}), "http://")
+		for url, program := range map[string]string{
+			proxytest.Nginx(t, strings.ReplaceAll(block(t, "nginx"), "127.0.0.1:7730", upstream)):     "nginx",
+			proxytest.HAProxy(t, strings.ReplaceAll(block(t, "haproxy"), "127.0.0.1:7730", upstream)): "HAProxy",
+		} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, url+"/events/clock", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = "events.example.com"
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != test.status {
+				t.Errorf("%s, names %q: got %s, want %d", program, test.allowed, resp.Status, test.status)
+			}
+		}
+	}
+	if !strings.Contains(proxiesPage(t), "--allow-host") {
+		t.Error("docs/proxies.md does not tell of --allow-host")
 	}
 }

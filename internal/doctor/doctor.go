@@ -35,7 +35,7 @@ type Options struct {
 	Timeout time.Duration
 
 	// Probe is the URL of a hub's topic where events may be published, and subscribed to:
-	// about twenty short ones, which stay in its history. Default: none, and delivery is
+	// about ten short ones, which stay in its history. Default: none, and delivery is
 	// not measured.
 	Probe string
 

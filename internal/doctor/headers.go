@@ -15,9 +15,12 @@ const (
 	clockProblem = time.Minute // what tokens' times are usually allowed to be off by
 )
 
-// lookAtHeaders looks at those by which browsers and proxies know a stream.
-func (x *examination) lookAtHeaders(a *answer) {
-	x.lookAtContentType(a.Header)
+// lookAtHeaders looks at those by which browsers and proxies know a stream, and tells
+// whether it is one.
+func (x *examination) lookAtHeaders(a *answer) bool {
+	if !x.lookAtContentType(a.Header) {
+		return false
+	}
 	x.lookAtCaching(a.Header)
 	x.lookAtXAccel(a.Header)
 	if a.ContentLength >= 0 {
@@ -26,9 +29,10 @@ func (x *examination) lookAtHeaders(a *answer) {
 	if coding := a.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		x.problem("content-encoding", compression, nil, "the answer is compressed (%s), though the request asked for none: some clients cannot read it", coding)
 	}
+	return true
 }
 
-func (x *examination) lookAtContentType(h http.Header) {
+func (x *examination) lookAtContentType(h http.Header) bool {
 	const want = "text/event-stream"
 	text := h.Get("Content-Type")
 	media, params, err := mime.ParseMediaType(text)
@@ -36,13 +40,16 @@ func (x *examination) lookAtContentType(h http.Header) {
 	switch {
 	case text == "":
 		x.problem("content-type", headers, nil, "the answer has no Content-Type: a browser takes it for no stream; send Content-Type: %s", want)
+		return false
 	case err != nil || media != want:
 		x.problem("content-type", headers, nil, "the Content-Type is %q: a browser takes it for no stream; send %s. Is this the URL of a stream, and not a page of a proxy's?", text, want)
+		return false
 	case charset != "" && !strings.EqualFold(charset, "utf-8"):
 		x.note("content-type", headers, nil, "the Content-Type is %q: a stream is UTF-8 whatever that says", text)
 	default:
 		x.ok("content-type", nil, "%s", text)
 	}
+	return true
 }
 
 // lookAtCaching looks whether somebody may store the stream, or has (RFC 9111).
@@ -57,8 +64,10 @@ func (x *examination) lookAtCaching(h http.Header) {
 		rules = append(rules, strings.TrimSpace(rule))
 	}
 	switch {
-	case slices.Contains(rules, "no-store"), slices.Contains(rules, "no-cache"):
+	case slices.Contains(rules, "no-store"), slices.Contains(rules, "no-cache"), slices.Contains(rules, "private"):
 		x.ok("cache-control", nil, "%s", text)
+	case text == "no-transform":
+		x.note("cache-control", caching, nil, "Cache-Control is %q, and lets a cache on the way keep the answer; send no-store, no-transform", text)
 	case text == "":
 		x.note("cache-control", caching, nil, "the answer has no Cache-Control: a cache on the way may keep it; send Cache-Control: no-store")
 	default:

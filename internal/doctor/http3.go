@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -14,10 +13,7 @@ import (
 
 // lookAtHTTP3 tries HTTP/3 where the answer announces it (RFC 7838).
 func (x *examination) lookAtHTTP3(ctx context.Context) error {
-	u, err := url.Parse(x.url)
-	if err != nil {
-		return nil
-	}
+	u := x.plain.Request.URL // where redirects have led
 	to := alternative(x.plain.Header.Values("Alt-Svc"), u.Hostname())
 	if to == "" {
 		return nil

@@ -2,8 +2,11 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
+
+	"github.com/tidewire/tidewire/sse"
 )
 
 // longSilence is what a stream must not reach: nginx, Apache and the load balancers of
@@ -55,11 +58,13 @@ func (x *examination) tellOpen(age, longest time.Duration, beats int) {
 // tellCut tells of a stream that has ended.
 func (x *examination) tellCut(end error, age, silence, longest time.Duration) {
 	m := measured{"cut_after_s": seconds(age), "silence_s": seconds(silence), "longest_silence_s": seconds(longest)}
-	how := "was cut (" + end.Error() + ")"
-	if end == io.EOF {
-		how = "was ended"
-	}
+	how := ending(end)
+	var large *sse.SizeError
 	switch {
+	case errors.As(end, &large):
+		x.problem("idle", "", m, "the stream %s: clients give it up there; have the server end its lines, and split what is so large", how)
+	case age < time.Second && end != io.EOF:
+		x.problem("idle", "", m, "the stream %s after %s: the server, or a proxy, breaks it as soon as it has begun; their logs may tell why", how, brief(age))
 	case silence >= time.Second && silence > longest:
 		x.problem("idle", idle, m, "the stream %s after %s, when nothing had come for %s: a proxy takes silence for the end. Let it wait longer, or the server send something more often than that", how, brief(age), brief(silence))
 	case end == io.EOF:

@@ -43,7 +43,7 @@ var remedies = map[cause][]Remedy{
 		{forAWS, "none needed; an API Gateway in its place buffers: use a load balancer"},
 		{forGoogle, "none needed"},
 		{forAzure, "az network application-gateway update -g GROUP -n NAME --set globalConfiguration.enableResponseBuffering=false"},
-		{forCloudflare, "Content-Type: text/event-stream has it stream; Cache-Control: no-transform has it leave the stream alone"},
+		{forCloudflare, "Content-Type: text/event-stream has it stream; Cache-Control: no-store, no-transform has it leave the stream alone"},
 	},
 	lateness: {
 		{forHAProxy, "option http-no-delay (in defaults, or in the frontend and the backend)"},
@@ -59,7 +59,7 @@ var remedies = map[cause][]Remedy{
 		{forHAProxy, "compression type without text/event-stream"},
 		{forCloudFront, "Compress objects automatically: No (in the behavior of the stream)"},
 		{forGoogle, "gcloud compute backend-services update NAME --compression-mode=DISABLED"},
-		{forCloudflare, "Cache-Control: no-transform, from the server"},
+		{forCloudflare, "Cache-Control: no-store, no-transform, from the server"},
 	},
 	caching: {
 		{forServer, "send Cache-Control: no-store, as tidewire does"},

@@ -28,10 +28,10 @@ func (x *examination) lookAtResume(ctx context.Context) error {
 		return nil
 	}
 	defer witness.close()
-	last, ok := x.lastBeforeCut(ctx, target)
+	last, why := x.lastBeforeCut(ctx, target)
 	switch {
-	case !ok:
-		x.note("resume", "", nil, "it was not tried, as no event came in %s; with a hub, --publish-topic TOPIC makes some", brief(x.timeout))
+	case why != "":
+		x.note("resume", "", nil, "it was not tried, as %s", why)
 		return nil
 	case last.ID == "":
 		x.note("resume", resume, nil, "events have no id: what comes while a browser reconnects, it never gets. The server has to give ids, and to go on after the Last-Event-ID of a request")
@@ -46,24 +46,31 @@ func (x *examination) lookAtResume(ctx context.Context) error {
 	return nil
 }
 
-// lastBeforeCut reads one event of a stream, and ends it.
-func (x *examination) lastBeforeCut(ctx context.Context, target string) (sse.Event, bool) {
+// lastBeforeCut reads a stream up to an event with an id, and ends it. Where events
+// come and none has one, it returns an event without; why says that none came.
+func (x *examination) lastBeforeCut(ctx context.Context, target string) (last sse.Event, why string) {
 	s, err := x.subscribe(ctx, target, "identity", "")
 	if err != nil {
-		return sse.Event{}, false
+		return last, "two streams cannot be open at a time: " + err.Error()
 	}
 	defer s.close()
 	_, _ = s.await(ctx, x.timeout, nil, someBytes)
 	if x.probe != "" {
 		if _, refused := x.publish(ctx, probeText()); refused != "" {
-			return sse.Event{}, false
+			return last, "an event could not be published: " + refused
 		}
 	}
-	n, ok := s.await(ctx, x.timeout, nil, isEvent)
-	if !ok {
-		return sse.Event{}, false
+	some := false
+	n, ok := s.await(ctx, x.timeout, func(n news) { some = some || isEvent(n) }, isNumbered)
+	switch {
+	case ok:
+		return *n.event, ""
+	case some:
+		return last, ""
+	case s.ended != nil:
+		return last, "before an event came the stream " + ending(s.ended)
 	}
-	return *n.event, true
+	return last, "no event came in " + brief(x.timeout) + "; with a hub, --publish-topic TOPIC makes some"
 }
 
 // isEvent tells of an application's event, and not of one of a hub's own.
@@ -71,9 +78,12 @@ func isEvent(n news) bool {
 	return n.event != nil && !strings.HasPrefix(n.event.Type, "tidewire.")
 }
 
+// isNumbered tells of those from which a stream can be resumed.
+func isNumbered(n news) bool { return isEvent(n) && n.own }
+
 // missed returns what the witness gets after the last event of the stream that was cut.
 func (x *examination) missed(ctx context.Context, witness *stream, last sse.Event) (after []sse.Event, ok bool) {
-	isLast := func(n news) bool { return isEvent(n) && n.event.ID == last.ID && n.event.Data == last.Data }
+	isLast := func(n news) bool { return isNumbered(n) && n.event.ID == last.ID && n.event.Data == last.Data }
 	if _, ok := witness.await(ctx, x.timeout, nil, isLast); !ok {
 		return nil, false
 	}
@@ -83,7 +93,7 @@ func (x *examination) missed(ctx context.Context, witness *stream, last sse.Even
 				return nil, false
 			}
 		}
-		n, ok := witness.await(ctx, x.timeout, nil, isEvent)
+		n, ok := witness.await(ctx, x.timeout, nil, isNumbered)
 		if !ok {
 			return nil, false
 		}
@@ -107,13 +117,13 @@ func (x *examination) compareResumed(ctx context.Context, target string, last ss
 		switch {
 		case n.event != nil && n.event.Type == "tidewire.gap":
 			gap = n.event.Data
-		case isEvent(n):
+		case isNumbered(n):
 			got = append(got, *n.event)
 		}
-	}, func(n news) bool { return isEvent(n) && n.event.ID == final.ID && n.event.Data == final.Data })
+	}, func(n news) bool { return isNumbered(n) && n.event.ID == final.ID && n.event.Data == final.Data })
 	// What is sent twice comes just after.
 	_, _ = s.await(ctx, 2*lateAfter, func(n news) {
-		if isEvent(n) {
+		if isNumbered(n) {
 			got = append(got, *n.event)
 		}
 	}, func(n news) bool { return n.end != nil })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -29,6 +30,7 @@ type answer struct {
 	connect time.Duration // to have a connection, TLS included
 	sent    time.Time     // when the request had been sent
 	came    time.Time     // when the headers had come
+	reached atomic.Bool   // there was a connection, TLS left aside
 
 	end func() // ends the request and its connection
 }
@@ -41,6 +43,11 @@ func (x *examination) ask(ctx context.Context, method, url, body string, header 
 	begun := time.Now()
 	var sent atomic.Pointer[time.Time] // set by another goroutine
 	trace := &httptrace.ClientTrace{
+		ConnectDone: func(_, _ string, err error) {
+			if err == nil {
+				a.reached.Store(true)
+			}
+		},
 		GotConn: func(i httptrace.GotConnInfo) {
 			a.peer, a.connect = i.Conn.RemoteAddr().String(), time.Since(begun)
 		},
@@ -131,6 +138,7 @@ type stream struct {
 	coding string // of the body, "" if it is plain
 	news   chan news
 	done   chan struct{} // closed by close
+	ended  error         // why it has, once await has come to that
 }
 
 // A news is one thing that came, when it came.
@@ -138,6 +146,7 @@ type news struct {
 	at    time.Time
 	bytes int        // of the body, after decompression if that is possible
 	event *sse.Event // nil: only bytes, or the end
+	own   bool       // the event's id is its own, and not left by one before
 	retry time.Duration
 	end   error // nil: it goes on; [io.EOF]: it was ended in an orderly way
 }
@@ -185,6 +194,7 @@ func (s *stream) run() {
 }
 
 func (s *stream) decode(in *timedReader) {
+	var numbered sse.Event // the newest with an id of its own
 	dec := sse.NewDecoder(in, &sse.DecoderOptions{OnRetry: func(d time.Duration) { s.tell(news{retry: d}) }})
 	for {
 		ev, err := dec.Next()
@@ -194,7 +204,12 @@ func (s *stream) decode(in *timedReader) {
 			}
 			return
 		}
-		s.tell(news{event: &ev})
+		// What has the id of the one before and is another has none.
+		own := ev.ID != "" && (ev.ID != numbered.ID || ev.Type == numbered.Type && ev.Data == numbered.Data)
+		if own {
+			numbered = ev
+		}
+		s.tell(news{event: &ev, own: own})
 	}
 }
 
@@ -225,6 +240,9 @@ func (s *stream) await(ctx context.Context, timeout time.Duration, each func(new
 			if !ok {
 				return news{}, false
 			}
+			if n.end != nil {
+				s.ended = n.end
+			}
 			if each != nil {
 				each(n)
 			}
@@ -237,6 +255,18 @@ func (s *stream) await(ctx context.Context, timeout time.Duration, each func(new
 			return news{}, false
 		}
 	}
+}
+
+// ending says how a stream has ended.
+func ending(err error) string {
+	var large *sse.SizeError
+	switch {
+	case err == io.EOF:
+		return "was ended"
+	case errors.As(err, &large):
+		return fmt.Sprintf("has an event of more than %d MiB, or a line without an end", large.Limit>>20)
+	}
+	return "was cut (" + err.Error() + ")"
 }
 
 func someBytes(n news) bool { return n.bytes > 0 }
