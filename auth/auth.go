@@ -122,8 +122,9 @@ func New(o *Options) (*Authority, error) {
 
 // Replace puts other options in the place of those that there were, at once for all
 // requests that come from then on. Key sets that stay keep their keys, and their Client and
-// Logger. With other Tickets no key is that of a grant of before, to Holds. After an error, which says everything that is wrong, all is as before. An
-// Application that is not that of before is used from then on, and that of before closed.
+// Logger. With other Tickets Holds knows no grant of before. After an error, which says
+// everything that is wrong, all is as before. An Application that is not that of before is
+// used from then on, and that of before closed.
 func (a *Authority) Replace(o *Options) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

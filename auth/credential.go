@@ -3,11 +3,15 @@ package auth
 import (
 	"context"
 	"crypto/x509"
+	"strings"
 
 	"github.com/tidewire/tidewire/hub"
 )
 
-const credentialSize = 16 // bytes
+const (
+	credentialSize = 16  // bytes
+	notInSets      = "." // begins the names of keys that no key set can have, and of no others
+)
 
 // credential names a key, in the grants that come from it and in tickets, which can be read.
 // With Tickets the name is made with their secret: nobody else can try with it what the secret
@@ -22,11 +26,13 @@ func (t *Tickets) credential(kind string, key []byte) string {
 
 // named returns a key with its name. Its ID does not count, which may be changed.
 func (t *Tickets) named(k Key) Key {
-	material, secret := k.key.([]byte)
-	if !secret {
-		material, _ = x509.MarshalPKIXPublicKey(k.key) // all that newKey takes can be written
+	kind := "token " + k.Algorithm
+	if secret, ok := k.key.([]byte); ok {
+		k.credential = notInSets + t.credential(kind, secret)
+		return k
 	}
-	k.credential = t.credential("token "+k.Algorithm, material)
+	public, _ := x509.MarshalPKIXPublicKey(k.key) // all that newKey takes can be written
+	k.credential = t.credential(kind, public)
 	return k
 }
 
@@ -41,8 +47,11 @@ func (a *Authority) Holds(g *hub.Grant) bool {
 // holds tells whether a key is there. known is false where it may be in a key set that was
 // never fetched.
 func (s *state) holds(credential string) (held, known bool) {
-	if credential == "" || s.credentials[credential] {
+	switch {
+	case credential == "" || s.credentials[credential]:
 		return true, true
+	case strings.HasPrefix(credential, notInSets):
+		return false, true
 	}
 	known = true
 	for _, set := range s.verifier.sets {

@@ -101,13 +101,16 @@ func TestAuthority_HoldsWhatAKeySetHas(t *testing.T) {
 	keys := newKeyServer(t)
 	one, two, three := newPair(t, "EdDSA", "1"), newPair(t, "EdDSA", "2"), newPair(t, "EdDSA", "3")
 	keys.has(t, one, two)
+	key, kept := newKey(t, "backend")
 	now, changed := newClock(), make(chan struct{}, 10)
 	options := func(urls ...string) *auth.Options {
-		return &auth.Options{JWKS: urls, Keys: []auth.Key{secretKey(t)}, Now: now.now, Logger: quiet, OnChange: func() { changed <- struct{}{} }}
+		return &auth.Options{JWKS: urls, Keys: []auth.Key{secretKey(t)}, PublisherKeys: []auth.PublisherKey{kept}, Now: now.now, Logger: quiet, OnChange: func() { changed <- struct{}{} }}
 	}
 	a := newAuthority(t, options(keys.URL))
 	get := func(p pair) *http.Request { return request("GET", "/events/x", bearer(p.sign(t, good()))) }
 	first, second := granted(t, a, get(one)), granted(t, a, get(two))
+	shared := granted(t, a, request("GET", "/events/x", bearer(signSecret(t, goodJSON+"}", nil))))
+	publisher := granted(t, a, request("GET", "/events/x", bearer(key)))
 	// renew has the set fetched, for a key that it does not have.
 	renew := func() {
 		t.Helper()
@@ -135,10 +138,14 @@ func TestAuthority_HoldsWhatAKeySetHas(t *testing.T) {
 	// At another address, which does not answer yet.
 	elsewhere := newKeyServer(t)
 	elsewhere.serve(failing)
-	if err := a.Replace(options(elsewhere.URL)); err != nil {
+	others := options(elsewhere.URL)
+	others.Keys, others.PublisherKeys = nil, nil
+	if err := a.Replace(others); err != nil {
 		t.Fatal(err)
 	}
 	wantHolds(t, a, "before the first answer", second, true)
+	wantHolds(t, a, "a secret that is gone, which no set can have", shared, false)
+	wantHolds(t, a, "a publisher key that is gone", publisher, false)
 	elsewhere.has(t, one)
 	<-changed // by itself, a moment later
 	wantHolds(t, a, "a key of the other set only", second, false)

@@ -152,7 +152,7 @@ func newPublisherKeys(keys []PublisherKey, anonymous *hub.Grant, tickets *Ticket
 		}
 		hash, _ := k.digest() // which Check has looked at
 		g := k.Permissions.grant("key:"+k.Name, fmt.Sprintf("the key %q", k.Name), k.Expires, anonymous)
-		g.Credential = tickets.credential("publisher key", hash[:])
+		g.Credential = notInSets + tickets.credential("publisher key", hash[:])
 		all[k.ID] = &publisherKey{hash, g}
 	}
 	return all, errors.Join(errs...)

@@ -77,7 +77,7 @@ func (p *permit) expiry() *RequestError {
 // errRevoked is what a stream ends with whose credentials are gone.
 var errRevoked = &RequestError{
 	Problem: ProblemTokenExpired, Challenge: `Bearer realm="tidewire", error="invalid_token"`,
-	Detail: "the key that stood behind this was revoked: get other credentials, and go on with the last id",
+	Detail: "the permission for this was revoked: get other credentials, and go on with the last id",
 }
 
 // holds tells whether what is granted was not revoked.
