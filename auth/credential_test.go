@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -147,15 +148,20 @@ func TestAuthority_HoldsWhatAKeySetHas(t *testing.T) {
 	wantHolds(t, a, "a secret that is gone, which no set can have", shared, false)
 	wantHolds(t, a, "a publisher key that is gone", publisher, false)
 	elsewhere.has(t, one)
-	<-changed // by itself, a moment later
+	eventually(t, "the set is fetched by itself", func() bool { return len(changed) > 0 })
 	wantHolds(t, a, "a key of the other set only", second, false)
 	wantHolds(t, a, "a key that has come back", first, true)
 }
 
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !is(); {
-		if time.Now().After(deadline) {
+	deadline := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatalf("not so after %v: %s", patience, what)
 		}
 	}
@@ -212,7 +218,7 @@ func TestTickets_OfARevokedKeyStopAnEventSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, stop := range []bool{false, true} {
-		_, err := a.Authorize(nil, ticketed(ticket), eventSource)
+		_, err := a.Authorize(httptest.NewRecorder(), ticketed(ticket), eventSource)
 		if e := wantProblem(t, err, hub.ProblemTicketSpent); e.Stop != stop {
 			t.Errorf("got stop %v, want %v", e.Stop, stop)
 		}
