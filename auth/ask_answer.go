@@ -38,6 +38,7 @@ func (v *verdict) grant(inner *hub.Grant) *hub.Grant {
 	if inner == nil {
 		return g
 	}
+	g.Credential = inner.Credential
 	g.Subscribe = intersect(inner.Subscribe, g.Subscribe)
 	g.Publish = intersect(inner.Publish, g.Publish)
 	g.Private = intersect(inner.Private, g.Private)

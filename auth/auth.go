@@ -73,6 +73,10 @@ type Options struct {
 	// token was verified, or without Keys and JWKS with whatever came. Close closes it.
 	Application *Application
 
+	// OnChange, if not nil, is called after a key set has changed, and Holds may tell something
+	// else of grants that there are. It must not wait.
+	OnChange func()
+
 	// Client fetches the key sets. Default: [http.DefaultClient].
 	Client *http.Client
 
@@ -99,8 +103,9 @@ var _ hub.Authority = (*Authority)(nil)
 // A state is all that Replace replaces.
 type state struct {
 	Options
-	verifier  verifier
-	publisher publisherKeys
+	verifier    verifier
+	publisher   publisherKeys
+	credentials map[string]bool // the names of all keys but those of sets
 }
 
 // New makes an Authority, and begins to fetch key sets. Close ends that. The error says
@@ -117,8 +122,9 @@ func New(o *Options) (*Authority, error) {
 
 // Replace puts other options in the place of those that there were, at once for all
 // requests that come from then on. Key sets that stay keep their keys, and their Client and
-// Logger. After an error, which says everything that is wrong, all is as before. An
-// Application that is not that of before is used from then on, and that of before closed.
+// Logger. With other Tickets Holds knows no grant of before. After an error, which says
+// everything that is wrong, all is as before. An Application that is not that of before is
+// used from then on, and that of before closed.
 func (a *Authority) Replace(o *Options) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -167,7 +173,7 @@ func (a *Authority) newState(o *Options, old *state) (*state, error) {
 		s.Options = *o
 	}
 	s.defaults()
-	publisher, err := newPublisherKeys(s.PublisherKeys, s.Anonymous)
+	publisher, err := newPublisherKeys(s.PublisherKeys, s.Anonymous, s.Tickets)
 	if err := errors.Join(s.check(), err); err != nil {
 		return nil, err
 	}
@@ -178,9 +184,18 @@ func (a *Authority) newState(o *Options, old *state) (*state, error) {
 		s.Anonymous = &g
 	}
 	s.verifier = verifier{
-		keys: slices.Clone(s.Keys), issuer: s.Issuer, audience: slices.Clone(s.Audience),
+		issuer: s.Issuer, audience: slices.Clone(s.Audience),
 		leeway: max(s.Leeway, 0), requireExpiry: s.RequireExpiry,
 		anonymous: s.Anonymous, now: s.Now, cache: newCache(), version: &a.version,
+	}
+	s.credentials = map[string]bool{}
+	for _, k := range s.publisher {
+		s.credentials[k.grant.Credential] = true
+	}
+	for _, k := range s.Keys {
+		k = s.Tickets.named(k)
+		s.credentials[k.credential] = true
+		s.verifier.keys = append(s.verifier.keys, k)
 	}
 	for _, u := range s.JWKS {
 		s.verifier.sets = append(s.verifier.sets, a.keySetOf(u, s, old))
@@ -197,7 +212,15 @@ func (a *Authority) keySetOf(u string, s, old *state) *keySet {
 			}
 		}
 	}
-	return newKeySet(u, &s.Options, func() { a.version.Add(1) })
+	return newKeySet(u, &s.Options, a.changed)
+}
+
+// changed notes that a key set has.
+func (a *Authority) changed() {
+	a.version.Add(1)
+	if s := a.state.Load(); s != nil && s.OnChange != nil { // there is none while New is at it
+		s.OnChange()
+	}
 }
 
 func (o *Options) defaults() {
@@ -270,7 +293,7 @@ func (s *state) authorize(w http.ResponseWriter, r *http.Request, x *hub.Access)
 	case credentialKey:
 		return s.publisher.find(c.text, s.Now())
 	case credentialTicket:
-		return s.Tickets.Redeem(w, r, c.text, x)
+		return s.Tickets.redeem(w, r, c.text, x, s.redeemable)
 	case credentialCookie:
 		if err := checkOrigin(w, r); err != nil {
 			return nil, err

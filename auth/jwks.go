@@ -41,6 +41,7 @@ const (
 // as the answer's max-age says, and when a token comes whose key is not there.
 type keySet struct {
 	url     string
+	tickets *Tickets // that name the keys
 	client  *http.Client
 	now     func() time.Time
 	logger  *slog.Logger
@@ -103,7 +104,7 @@ func newKeySet(u string, o *Options, changed func()) *keySet {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &keySet{
-		url: u, client: &client, now: o.Now, logger: o.Logger, changed: changed,
+		url: u, tickets: o.Tickets, client: &client, now: o.Now, logger: o.Logger, changed: changed,
 		wake: make(chan struct{}, 1), stop: stop, stopped: make(chan struct{}),
 		next: newRound(), missing: map[string]bool{},
 	}
@@ -236,7 +237,7 @@ func (s *keySet) decode(text []byte) ([]Key, error) {
 			s.logger.Warn("a key of a key set is left out", "url", redacted(s.url), "error", err)
 			continue
 		}
-		keys = append(keys, k)
+		keys = append(keys, s.tickets.named(k))
 	}
 	return keys, nil
 }

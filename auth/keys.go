@@ -33,7 +33,8 @@ type Key struct {
 	// ES256, ES384, ES512 and EdDSA (with Ed25519).
 	Algorithm string
 
-	key any // []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+	key        any    // []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+	credential string // its name, of the keys that are in use
 }
 
 // String never shows the key itself.

@@ -138,7 +138,7 @@ type publisherKey struct {
 }
 
 // newPublisherKeys returns everything that is wrong with the keys.
-func newPublisherKeys(keys []PublisherKey, anonymous *hub.Grant) (publisherKeys, error) {
+func newPublisherKeys(keys []PublisherKey, anonymous *hub.Grant, tickets *Tickets) (publisherKeys, error) {
 	all := publisherKeys{}
 	var errs []error
 	for _, k := range keys {
@@ -151,7 +151,9 @@ func newPublisherKeys(keys []PublisherKey, anonymous *hub.Grant) (publisherKeys,
 			continue
 		}
 		hash, _ := k.digest() // which Check has looked at
-		all[k.ID] = &publisherKey{hash, k.Permissions.grant("key:"+k.Name, fmt.Sprintf("the key %q", k.Name), k.Expires, anonymous)}
+		g := k.Permissions.grant("key:"+k.Name, fmt.Sprintf("the key %q", k.Name), k.Expires, anonymous)
+		g.Credential = notInSets + tickets.credential("publisher key", hash[:])
+		all[k.ID] = &publisherKey{hash, g}
 	}
 	return all, errors.Join(errs...)
 }

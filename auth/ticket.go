@@ -82,16 +82,17 @@ type TicketOptions struct {
 // only accepted by the Tickets that issued the ticket: after a restart a page needs another
 // one, unless it has the cookie.
 //
-// A ticket is good until it expires, even where the credentials that it was had for are
-// withdrawn before: only another secret voids it.
+// A ticket is good until it expires, or the key is revoked that stood behind the credentials
+// that it was had for, which an [Authority] looks at. Another secret voids all tickets.
 //
 // All methods are safe for concurrent use.
 type Tickets struct {
-	opt      TicketOptions
-	signKey  []byte
-	proofKey []byte
-	instance string                       // of this process: it alone remembers the first uses of its tickets
-	told     *lru.Cache[string, struct{}] // ids of tickets that were refused as spent
+	opt           TicketOptions
+	signKey       []byte
+	proofKey      []byte
+	credentialKey []byte
+	instance      string                       // of this process: it alone remembers the first uses of its tickets
+	told          *lru.Cache[string, struct{}] // ids of tickets that were refused as spent
 
 	mu       sync.Mutex
 	used     map[string]struct{} // ids of tickets used since turned
@@ -122,11 +123,12 @@ func NewTickets(o *TicketOptions) (*Tickets, error) {
 	if len(o.Secret) < ticketSecretSize {
 		return nil, fmt.Errorf("auth: the secret of tickets has %d bytes: take %d random ones or more", len(o.Secret), ticketSecretSize)
 	}
-	var errSign, errProof, errTold error
+	var errSign, errProof, errCredential, errTold error
 	t.signKey, errSign = hkdf.Key(sha256.New, o.Secret, nil, "tidewire ticket 1 signature", sha256.Size)
 	t.proofKey, errProof = hkdf.Key(sha256.New, o.Secret, nil, "tidewire ticket 1 proof", sha256.Size)
+	t.credentialKey, errCredential = hkdf.Key(sha256.New, o.Secret, nil, "tidewire ticket 1 credential", sha256.Size)
 	t.told, errTold = lru.New[string, struct{}](toldTickets)
-	if err := errors.Join(errSign, errProof, errTold); err != nil {
+	if err := errors.Join(errSign, errProof, errCredential, errTold); err != nil {
 		return nil, fmt.Errorf("auth: make tickets: %w", err)
 	}
 	t.turned = t.opt.Now()
@@ -195,6 +197,10 @@ type ticketClaims struct {
 	Instance  string   `json:"i"`
 	FirstUse  int64    `json:"f"`   // milliseconds since 1970
 	Expires   int64    `json:"exp"` // likewise
+
+	// Credential is that of the grant that it was issued for; nil in tickets from before
+	// there was one.
+	Credential *string `json:"c"`
 }
 
 // seal writes a ticket.

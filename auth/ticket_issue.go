@@ -56,6 +56,8 @@ func (t *Tickets) Issue(g *hub.Grant, q *TicketRequest) (*Ticket, error) {
 		Narrow:   g.Narrow,
 		Reuse:    q.Reuse,
 		Instance: t.instance,
+
+		Credential: &g.Credential,
 	}
 	expires, err := t.expiry(g, q, now)
 	if err != nil {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/hmac"
 	"net"
 	"net/http"
@@ -34,7 +35,16 @@ const (
 // Stop.
 //
 // To describe a topic uses nothing up.
+//
+// Whether the key is there that the ticket was issued for is not looked at: [Authority.Holds]
+// knows.
 func (t *Tickets) Redeem(w http.ResponseWriter, r *http.Request, text string, a *hub.Access) (*hub.Grant, error) {
+	return t.redeem(w, r, text, a, func(context.Context, string) (bool, error) { return true, nil })
+}
+
+// redeem is Redeem, with what tells whether the key is still there that a ticket was issued
+// for.
+func (t *Tickets) redeem(w http.ResponseWriter, r *http.Request, text string, a *hub.Access, held func(context.Context, string) (bool, error)) (*hub.Grant, error) {
 	c := t.open(text)
 	if c == nil {
 		return nil, refuse("ticket", "the ticket is not one that this server has issued, or not all of it: take the query of the answer to POST /tickets as it is")
@@ -43,10 +53,19 @@ func (t *Tickets) Redeem(w http.ResponseWriter, r *http.Request, text string, a 
 		return nil, &hub.RequestError{Problem: hub.ProblemForbidden, Field: "ticket", Detail: "a ticket is for subscribing only: send the Authorization header with any other request"}
 	}
 	now := t.opt.Now()
-	g := c.grant()
 	switch {
-	case !now.Before(g.Expires):
+	case !now.Before(time.UnixMilli(c.Expires)):
 		return nil, t.spent(c, a, "the ticket has expired: fetch another with POST /tickets")
+	case c.Credential == nil:
+		return nil, t.spent(c, a, "the ticket is from before an update of the server, and does not say what it was issued for: fetch another with POST /tickets")
+	}
+	g := c.grant()
+	if ok, err := held(r.Context(), g.Credential); err != nil {
+		return nil, err
+	} else if !ok {
+		return nil, t.spent(c, a, "the key that stood behind the ticket was revoked: fetch another with POST /tickets, with other credentials")
+	}
+	switch {
 	case c.Reuse:
 		if a.Action == hub.ActionSubscribe {
 			g.Started = func() { t.overtaken(c.ID, g) }
@@ -84,6 +103,8 @@ func (c *ticketClaims) grant() *hub.Grant {
 		Private:   c.Private,
 		Narrow:    c.Narrow,
 		By:        "the ticket",
+
+		Credential: *c.Credential,
 	}
 }
 

@@ -55,7 +55,7 @@ func (v *verifier) grant(ctx context.Context, field, text string) (*hub.Grant, e
 	if err != nil {
 		return nil, err
 	}
-	payload, err := v.verify(ctx, t)
+	payload, credential, err := v.verify(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +71,7 @@ func (v *verifier) grant(ctx context.Context, field, text string) (*hub.Grant, e
 		expires = expires.Add(v.leeway)
 	}
 	g := c.Permissions.grant(c.Subject, "the token", expires, v.anonymous)
+	g.Credential = credential
 	v.cache.put(sum, version, g)
 	return g, nil
 }
@@ -123,14 +124,14 @@ func parseToken(field, text string) (*token, error) {
 	return t, nil
 }
 
-// verify returns the payload of a token whose signature holds.
-func (v *verifier) verify(ctx context.Context, t *token) ([]byte, error) {
+// verify returns the payload of a token whose signature holds, and the name of its key.
+func (v *verifier) verify(ctx context.Context, t *token) (payload []byte, credential string, err error) {
 	if strings.EqualFold(t.alg, "none") {
-		return nil, refuse("alg", "the token has no signature (alg is %s): sign it with %s", quote(t.alg), v.algorithms())
+		return nil, "", refuse("alg", "the token has no signature (alg is %s): sign it with %s", quote(t.alg), v.algorithms())
 	}
-	payload, renewable, err := v.try(t)
+	payload, credential, renewable, err := v.try(t)
 	if err == nil || !renewable || len(v.sets) == 0 {
-		return payload, err
+		return payload, credential, err
 	}
 	var unavailable error
 	for _, s := range v.sets {
@@ -138,22 +139,22 @@ func (v *verifier) verify(ctx context.Context, t *token) ([]byte, error) {
 			unavailable = e
 		}
 	}
-	payload, renewable, err = v.try(t)
+	payload, credential, renewable, err = v.try(t)
 	if err == nil || !renewable {
-		return payload, err
+		return payload, credential, err
 	}
 	if unavailable != nil {
-		return nil, unavailable
+		return nil, "", unavailable
 	}
 	for _, s := range v.sets {
 		s.lacks(t.id)
 	}
-	return nil, err
+	return nil, "", err
 }
 
 // try looks for a key with which the signature of a token holds. renewable tells that newer
 // keys could have it.
-func (v *verifier) try(t *token) (payload []byte, renewable bool, err error) {
+func (v *verifier) try(t *token) (payload []byte, credential string, renewable bool, err error) {
 	var named, fit []Key // by the token's kid, and what may verify it
 	for k := range v.all {
 		if t.id != "" && k.ID == t.id {
@@ -170,21 +171,21 @@ func (v *verifier) try(t *token) (payload []byte, renewable bool, err error) {
 		}
 	}
 	if len(fit) == 0 {
-		return nil, len(named) == 0, v.noKey(t, named)
+		return nil, "", len(named) == 0, v.noKey(t, named)
 	}
 	signed, err := jose.ParseSignedCompact(t.text, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(t.alg)})
 	if err != nil {
-		return nil, false, refuse(t.field, "the token is not a JWS as RFC 7515 has it: send it as it was made")
+		return nil, "", false, refuse(t.field, "the token is not a JWS as RFC 7515 has it: send it as it was made")
 	}
 	for _, k := range fit {
 		if payload, err := signed.Verify(k.key); err == nil {
-			return payload, false, nil
+			return payload, k.credential, false, nil
 		}
 	}
 	if t.id == "" {
-		return nil, true, refuse(t.field, "the token's signature does not hold with any of this server's keys for %s: sign it with the key that belongs to one of them, and send it unchanged", t.alg)
+		return nil, "", true, refuse(t.field, "the token's signature does not hold with any of this server's keys for %s: sign it with the key that belongs to one of them, and send it unchanged", t.alg)
 	}
-	return nil, len(named) == 0, refuse(t.field, "the token's signature does not hold with the key for %s and kid %s: sign it with the key that belongs to it, and send it unchanged", t.alg, quote(t.id))
+	return nil, "", len(named) == 0, refuse(t.field, "the token's signature does not hold with the key for %s and kid %s: sign it with the key that belongs to it, and send it unchanged", t.alg, quote(t.id))
 }
 
 // all yields the keys that there are at this moment.

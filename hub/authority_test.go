@@ -24,11 +24,12 @@ type desk struct {
 	errs   map[string]error
 	asked  []hub.Access
 	open   int
-	ended  []string // actions
+	ended  []string        // actions
+	gone   map[string]bool // credentials
 }
 
 func newDesk(grants map[string]*hub.Grant) *desk {
-	return &desk{grants: grants, errs: make(map[string]error)}
+	return &desk{grants: grants, errs: make(map[string]error), gone: make(map[string]bool)}
 }
 
 func (d *desk) Authorize(_ http.ResponseWriter, r *http.Request, a *hub.Access) (*hub.Grant, error) {
@@ -52,6 +53,19 @@ func (d *desk) Ended(_ *hub.Grant, a hub.Action, _ netip.Addr) {
 	defer d.mu.Unlock()
 	d.open--
 	d.ended = append(d.ended, a.String())
+}
+
+func (d *desk) Holds(g *hub.Grant) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.gone[g.Credential]
+}
+
+// revoke has a credential hold no more.
+func (d *desk) revoke(credential string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gone[credential] = true
 }
 
 // allEnded waits until every grant has ended.

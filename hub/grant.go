@@ -19,6 +19,11 @@ type Authority interface {
 	// Ended is called once for each grant that Authorize returned, when the request, or
 	// the stream that it became, is over. It must not wait.
 	Ended(g *Grant, a Action, address netip.Addr)
+
+	// Holds tells whether what a grant of Authorize came from is still good. It is asked when
+	// a stream has just come to be, before each event of a stream that is published, and by
+	// [Hub.Recheck]. It must not wait.
+	Holds(g *Grant) bool
 }
 
 // An Action is what a request is to do.
@@ -75,6 +80,10 @@ type Grant struct {
 	// By is where the grant comes from, as the beginning of a sentence: "the token". It
 	// stands in refusals. Default: "the grant".
 	By string
+
+	// Credential names what the grant came from, for [Authority.Holds]: it is nothing that
+	// anyone could come in with. Default: nothing that can be revoked.
+	Credential string
 
 	// Anonymous tells that no credentials came: what is missing is a 401, not a 403.
 	Anonymous bool

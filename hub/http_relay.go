@@ -56,8 +56,8 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 		if strings.HasPrefix(ev.Type, "tidewire.") {
 			continue // another hub's control events are not ours to repeat
 		}
-		if permit.expired(time.Now()) {
-			return h.relayError(permit.expiry(), a.Count)
+		if err := permit.over(); err != nil {
+			return h.relayError(err, a.Count)
 		}
 		receipt, err := h.Publish(ctx, Publication{Events: []Event{ev}})
 		if err != nil {
@@ -70,6 +70,9 @@ func (h *Hub) relay(w http.ResponseWriter, r *http.Request, proto Event, end boo
 		}
 	}
 	if end {
+		if err := permit.over(); err != nil {
+			return h.relayError(err, a.Count)
+		}
 		if _, err := h.Publish(ctx, Publication{End: proto.Topics}); err != nil {
 			return h.relayError(err, a.Count)
 		}

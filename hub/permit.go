@@ -74,6 +74,29 @@ func (p *permit) expiry() *RequestError {
 	}
 }
 
+// errRevoked is what a stream ends with whose credentials are gone.
+var errRevoked = &RequestError{
+	Problem: ProblemTokenExpired, Challenge: `Bearer realm="tidewire", error="invalid_token"`,
+	Detail: "the permission for this was revoked: get other credentials, and go on with the last id",
+}
+
+// holds tells whether what is granted was not revoked.
+func (p *permit) holds() bool {
+	a := p.hub.opt.Authority
+	return a == nil || a.Holds(p.grant)
+}
+
+// over tells why a permit is good no more, nil if it is.
+func (p *permit) over() error {
+	switch {
+	case p.expired(time.Now()):
+		return p.expiry()
+	case !p.holds():
+		return errRevoked
+	}
+	return nil
+}
+
 func (p *permit) by() string {
 	if p.grant.By == "" {
 		return "the grant"

@@ -338,6 +338,10 @@ func (s *shard) enter(st *stream) {
 		if st.waiter != nil {
 			s.expireWaiter(st)
 		}
+		if !st.permit.holds() { // it was revoked before Recheck could find the stream
+			s.turnOut(st, errRevoked)
+			return
+		}
 		s.flush(st)
 		select {
 		case <-s.hub.draining: // perhaps before there were shards

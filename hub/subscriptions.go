@@ -49,6 +49,15 @@ func (h *Hub) End(ctx context.Context, match func(*Subscription) bool, why *Requ
 	return n
 }
 
+// Recheck ends the streams whose grants the [Authority] does not hold any more: each is told
+// so, and ends after what was begun. It must be called when what an Authority holds has
+// changed; streams that begin meanwhile are checked too. [Authority.Ended] must not call it.
+func (h *Hub) Recheck(ctx context.Context) {
+	if a := h.opt.Authority; a != nil {
+		h.End(ctx, func(s *Subscription) bool { return !a.Holds(s.Grant) }, errRevoked)
+	}
+}
+
 // A served subscription is one that a goroutine writes to.
 type served struct {
 	hub    *Hub
@@ -70,8 +79,11 @@ func (h *Hub) serve(c *cursor, p *permit) *served {
 	}
 	c.served = s
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.served[s] = struct{}{}
+	h.mu.Unlock()
+	if !p.holds() { // it was revoked before Recheck could find the stream
+		s.cut(errRevoked)
+	}
 	return s
 }
 

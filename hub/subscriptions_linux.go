@@ -78,6 +78,15 @@ func (e *engine) end(ctx context.Context, match func(*Subscription) bool, why *R
 	return n
 }
 
+// turnOut ends a stream with an error.
+func (s *shard) turnOut(st *stream, why *RequestError) {
+	if st.waiter != nil {
+		s.refuseWaiter(st, why)
+		return
+	}
+	s.end(st, s.hub.lastWords(why))
+}
+
 // lastWords end a stream with an error.
 func (h *Hub) lastWords(why *RequestError) []byte {
 	block, _ := sse.AppendEvent(nil, h.errorEvent(why)) // what the hub makes can be encoded

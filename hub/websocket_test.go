@@ -677,6 +677,8 @@ func (s slowAuthority) Authorize(_ http.ResponseWriter, _ *http.Request, a *hub.
 
 func (slowAuthority) Ended(*hub.Grant, hub.Action, netip.Addr) {}
 
+func (slowAuthority) Holds(*hub.Grant) bool { return true }
+
 func TestWebSocket_IsNotCutWhileItsMessageIsAnswered(t *testing.T) {
 	slow := slowAuthority{make(chan struct{})}
 	h := newSocketHub(t, hub.Options{Heartbeat: 10 * time.Millisecond, Authority: slow})

@@ -18,7 +18,7 @@ import (
 // Access says who may come in.
 type Access struct {
 	// Options say what is asked for. Their Tickets and Application are made from the
-	// fields below.
+	// fields below, and OnChange is the server's.
 	Options auth.Options
 
 	// Tickets are for an EventSource's URL. Without a Secret it is the one that is kept in
@@ -32,6 +32,7 @@ type Access struct {
 // A gate is the server's authority: that of its Access, or anyone may do everything.
 type gate struct {
 	tickets *auth.Tickets
+	changed chan struct{} // room for one: a key set has
 
 	asking atomic.Pointer[auth.Authority] // nil: nobody is asked who they are
 
@@ -50,6 +51,12 @@ func (g *gate) Authorize(w http.ResponseWriter, r *http.Request, a *hub.Access) 
 }
 
 func (g *gate) Ended(grant *hub.Grant, _ hub.Action, _ netip.Addr) { g.tickets.Ended(grant) }
+
+// Holds is true of everything while nobody is asked.
+func (g *gate) Holds(grant *hub.Grant) bool {
+	asking := g.asking.Load()
+	return asking == nil || asking.Holds(grant)
+}
 
 // open tells whether nobody is asked.
 func (g *gate) open() bool { return g.asking.Load() == nil }
@@ -70,6 +77,12 @@ func (g *gate) change(a *Access) error {
 	}
 	o := a.Options
 	o.Tickets = g.tickets
+	o.OnChange = func() {
+		select {
+		case g.changed <- struct{}{}:
+		default: // it is there
+		}
+	}
 	application, err := g.applicationOf(a)
 	if err != nil {
 		return err
@@ -128,11 +141,23 @@ func (s *Server) newGate(c *Config) (*gate, error) {
 		return nil, err
 	}
 	o.OnReplace = s.endReplaced
-	g := new(gate)
+	g := &gate{changed: make(chan struct{}, 1)}
 	if g.tickets, err = auth.NewTickets(&o); err != nil {
 		return nil, err
 	}
 	return g, g.change(c.Access)
+}
+
+// endRevoked ends the streams of keys that are in a key set no more, until ctx ends.
+func (s *Server) endRevoked(ctx context.Context) {
+	for {
+		select {
+		case <-s.gate.changed:
+			s.hub.Recheck(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // endReplaced ends the stream of a ticket that is used for another one.
@@ -171,8 +196,9 @@ func (s *Server) guarded(allowed []string, next http.Handler) http.Handler {
 	})
 }
 
-// Reload takes what can be changed while the server runs, and cuts no stream: Access but
-// for the tickets, Limits, the hub's Limits, Retention, HistoryBytes and the certificate.
+// Reload takes what can be changed while the server runs: Access but for the tickets, Limits,
+// the hub's Limits, Retention, HistoryBytes and the certificate. It ends the streams of keys
+// that are in Access no more, with a tidewire.error, and cuts no other one.
 // After an error at most the certificate is another one, unless the disk has failed.
 func (s *Server) Reload(c *Config) error {
 	cfg := *c
@@ -185,6 +211,7 @@ func (s *Server) Reload(c *Config) error {
 	if err := s.gate.change(cfg.Access); err != nil {
 		return fmt.Errorf("reload: %w", err)
 	}
+	s.hub.Recheck(context.Background())
 	s.limiter.set(cfg.Limits)
 	s.hub.SetLimits(cfg.Hub.Limits)
 	log, ok := s.log.(interface {

@@ -99,6 +99,9 @@ func (l *limited) Ended(g *hub.Grant, action hub.Action, address netip.Addr) {
 	}
 }
 
+// Holds asks the authority inside.
+func (l *limited) Holds(g *hub.Grant) bool { return l.inner == nil || l.inner.Holds(g) }
+
 // begin counts a stream, if there may be another one.
 func (l *limiter) begin(address netip.Addr) error {
 	limits := l.limits.Load()

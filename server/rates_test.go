@@ -37,6 +37,8 @@ func (a *bySubject) Ended(*hub.Grant, hub.Action, netip.Addr) {
 	a.given--
 }
 
+func (a *bySubject) Holds(*hub.Grant) bool { return true }
+
 func (a *bySubject) left() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -82,7 +82,8 @@ type Server struct {
 	front     *front
 	limiter   *limiter
 	gate      *gate
-	ending    sync.WaitGroup // streams whose ticket is used for another one
+	ending    sync.WaitGroup // of streams, by what must not wait for that
+	stop      func()         // ends endRevoked
 	listener  net.Listener
 	givenBack *givenBack
 	log       hub.Log
@@ -142,6 +143,9 @@ func (s *Server) open(c *Config) (err error) {
 	if s.hub, err = hub.New(&c.Hub); err != nil {
 		return errors.Join(err, s.gate.close(), s.log.Close())
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.ending.Go(func() { s.endRevoked(ctx) })
 	if d, ok := s.log.(*disk.Log); ok {
 		if s.control, err = newControl(d); err != nil {
 			// Such as where the path is longer than a socket's can be.
@@ -228,6 +232,7 @@ func (s *Server) close(grace context.Context) error {
 	if s.control != nil {
 		errs = append(errs, s.control.close())
 	}
+	s.stop()
 	s.ending.Wait()
 	errs = append(errs, s.gate.close(), s.log.Close())
 	for i, err := range errs {

@@ -49,9 +49,9 @@ it. Names of files are relative to where the server was started.
 once, with the line, variable or flag, and what would be right. ` + "`tidewire config print`" + ` says what counts and where it comes from.
 Keep secrets in the environment or in a file that others cannot read; nothing that the server says or logs has one in it.
 
-At ` + "`SIGHUP`" + ` the server reads the file and the environment again, and what is marked so below changes at once, without cutting a
-stream; files of keys and certificates are read again too. If anything is wrong, all of it stays as it was, and the log says why.
-What has changed and needs a restart is named there.
+At ` + "`SIGHUP`" + ` the server reads the file and the environment again, and what is marked so below changes at once; files of keys and
+certificates are read again too. No streams end but those of keys that are gone. If anything is wrong, all of it stays as it
+was, and the log says why. What has changed and needs a restart is named there.
 `
 
 func printReference(w io.Writer) error {

@@ -116,12 +116,16 @@ func (d *daemon) publish(data, key string) int {
 }
 
 // subscribe returns the data of the events that come, until the stream ends.
-func (d *daemon) subscribe() <-chan string {
+func (d *daemon) subscribe(headers ...string) <-chan string {
 	d.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url+"/events/a", nil)
 	if err != nil {
 		d.t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil || resp.StatusCode != http.StatusOK {
@@ -155,6 +159,7 @@ func TestServe_SIGHUP(t *testing.T) {
 		t.Fatalf("go build: %v: %s", err, out)
 	}
 	t.Run("has the configuration read again", func(t *testing.T) { testReload(t, program) })
+	t.Run("ends the streams of a key that was revoked", func(t *testing.T) { testReloadRevokes(t, program) })
 	t.Run("does not open what others reach", func(t *testing.T) { testReloadStaysShut(t, program) })
 }
 
@@ -222,6 +227,41 @@ func testReload(t *testing.T, program string) {
 	receive(t, d.done, "the end")
 	if got := d.cmd.ProcessState.ExitCode(); got != cli.ExitOK {
 		t.Errorf("got exit code %d, want 0", got)
+	}
+}
+
+// testReloadRevokes revokes a key as an operator does.
+func testReloadRevokes(t *testing.T, program string) {
+	keys := filepath.Join(t.TempDir(), "keys.jsonl")
+	key := func(command string, args ...string) string {
+		t.Helper()
+		out, err := exec.Command(program, append([]string{"key", command, "--file", keys}, args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	const bearer = "Authorization: Bearer "
+	lost := key("new", "--name", "lost", "--subscribe", "**")
+	kept := key("new", "--name", "kept", "--subscribe", "**", "--publish", "**")
+	config := "listen = \"127.0.0.1:0\"\nkeys = \"" + keys + "\"\n"
+	d := startDaemon(t, program, config)
+	ends, goesOn := d.subscribe(bearer+lost), d.subscribe(bearer+kept)
+	if got := key("revoke", "lost"); !strings.Contains(got, "a server that runs refuses it after a SIGHUP, and ends its streams") {
+		t.Errorf("got %q, want what a server does then", got)
+	}
+	d.reload(config, "read again")
+	if got := receive(t, ends, "why it ends"); !strings.Contains(got, "urn:tidewire:problem:token-expired") || !strings.Contains(got, "was revoked") {
+		t.Errorf("got %q, want to be told that the key was revoked", got)
+	}
+	if got, more := <-ends; more {
+		t.Errorf("got %q after that, want the end", got)
+	}
+	if got := d.publish("after that", kept); got != http.StatusCreated {
+		t.Errorf("got %d, want 201", got)
+	}
+	if got := receive(t, goesOn, "an event"); got != "after that" {
+		t.Errorf("got %q, want what came after", got)
 	}
 }
 

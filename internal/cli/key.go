@@ -265,7 +265,8 @@ func newKeyRevokeCommand(std IO) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke [flags] ID|NAME",
 		Short: "Take a publisher key out of a file",
-		Long: `Take a publisher key out of a file. A server that runs refuses it after a SIGHUP.
+		Long: `Take a publisher key out of a file. A server that runs refuses it after a SIGHUP, and
+tickets that were issued for it, and ends the streams that were opened with either.
 
 Exit codes: 0 revoked; 1 there is no such key, or more than one of that name, or the
 file could not be written; 2 wrong usage.`,
@@ -284,7 +285,7 @@ file could not be written; 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(std.Out, "revoked %s: a server that runs refuses it after a SIGHUP\n", id)
+			_, err = fmt.Fprintf(std.Out, "revoked %s: a server that runs refuses it after a SIGHUP, and ends its streams\n", id)
 			return err
 		},
 	}

@@ -29,7 +29,7 @@ Each flag is also a key of the file that --config names, and a variable of the
 environment: --token-secret is token-secret and TIDEWIRE_TOKEN_SECRET. Flags count most,
 then the environment, then the file. Of a list in the environment the elements stand on
 lines of their own, or between semicolons. "tidewire config check" looks whether all of
-it is right, and SIGHUP has it read again, without cutting a stream.
+it is right, and SIGHUP has it read again: no streams end but those of keys that are gone.
 
 The first interrupt stops it in an orderly way: subscribers are told to come back a
 little later, each at another time. A second one stops it at once.
