@@ -93,11 +93,11 @@ export interface State {
 
 /** What a link or a leader tells its listeners. */
 export type Note =
-  | { kind: "open"; origin: string; way: Way }
+  | { kind: "open"; way: Way }
   | { kind: "event"; type: string; data: string; id: string; origin: string; position?: string }
   | { kind: "id"; id: string; exact?: boolean } // exact: a position, which stands for one place only
   | { kind: "error"; retryIn: number; problem?: Problem }
-  | { kind: "end"; problem?: Problem } // for good
+  | { kind: "end"; problem?: Problem; retryIn?: undefined } // for good
   | { kind: "paused" }
   | { kind: "lost" } // what comes now does not follow on what came before
   | { kind: "role"; role: State["role"] };
