@@ -310,6 +310,25 @@ for (const [name, origin, options] of [
   });
 }
 
+await inBrowser("a page that is kept for the way back has all that it missed, once, of a worker that is new as well", async (context, topic) => {
+  const options = { share: true, workerUrl: "/client/worker.js" };
+  const passes = (page, type) => page.evaluate((type) => dispatchEvent(new PageTransitionEvent(type, { persisted: true })), type);
+  const pages = [await open(context, plain, "/events/" + topic, options), await open(context, plain, "/events/" + topic, options)];
+  let n = 0;
+  const next = () => publish("/" + topic, String(++n));
+  for (const leaving of [pages.slice(1), pages]) {
+    await next();
+    for (const page of pages) await reaches(page, n);
+    for (const page of leaving) await passes(page, "pagehide");
+    await subscriptionsAre(topic, leaving === pages ? 0 : 1);
+    for (let i = 0; i < 3; i++) await next();
+    for (const page of leaving) await passes(page, "pageshow");
+    await next();
+    for (const page of pages) await whole(page, 1, n);
+    await subscriptionsAre(topic, 1);
+  }
+});
+
 await inBrowser("a hidden leader goes on for a page that is seen, though it asks twice at once", async (context, topic) => {
   const options = { share: true, pauseWhenHidden: true };
   const asking = async (page) => {

@@ -1,4 +1,4 @@
-/** What a source can be told. Times are in milliseconds. */
+/** What a source can be told. Times are in milliseconds; no timer runs for more than a day. */
 export interface Options {
   /** Send cookies to other origins too, as in EventSource. Default: false. */
   withCredentials?: boolean;
@@ -37,7 +37,7 @@ export interface Options {
   /** How long the first byte of a stream may take. Default: 5,000. */
   probeTimeout?: number;
 
-  /** A stream with not even a heartbeat for so long is dead; 0: never. Default: 45,000. */
+  /** A stream with not even a heartbeat for so long is dead; 0, or without fallback: never. Default: 45,000. */
   deadAfter?: number;
 
   /** How long to poll before a stream is tried again; more each time that it fails, up to sixteen times as long. Default: 60,000. */
