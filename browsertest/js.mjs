@@ -270,6 +270,20 @@ await inBrowser("where the worker's file is missing, tabs share without", async 
   await subscriptionsAre(topic, 2);
 });
 
+await inBrowser("a source that is closed before the worker's file is found missing has no connection", async (context, topic) => {
+  const page = await context.newPage();
+  await page.goto(plain);
+  const options = { share: true, workerUrl: "/client/nothing.js" };
+  await page.evaluate(async ([path, options]) => {
+    const { TidewireSource } = await import("/client/index.js");
+    new TidewireSource(path, options).close();
+  }, ["/events/" + topic, options]);
+  await connect(page, "/events/" + topic, options); // and both have been told of the file
+  await subscriptionsAre(topic, 1);
+  await page.evaluate(() => window.source.close());
+  await subscriptionsAre(topic, 0);
+});
+
 await inBrowser("hidden pages pause, and come back without loss", async (context, topic) => {
   for (const [origin, path, options] of [
     [secure, topic + "-1", {}],

@@ -16,7 +16,7 @@ const patience = 6; // how many strikes a way of waiting has
 const strikes = { late: 6, dead: 3, held: 3, cut: 2 };
 const refusals = 3; // in a row, before it is for good
 const slack = 15_000; // until a poll's answer begins, beyond what it is held; four times that until it has ended
-const shortest = 100, longest = 86_400_000; // of reconnection times, ms; timers that are to wait for 2^31 or more do not wait at all
+const shortest = 100, longest = 86_400_000; // of reconnection times, ms; a timer of 2^31 or more would not wait at all
 
 /**
  * One connection to the server and the ones after it: it goes on where the one before ended,

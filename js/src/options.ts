@@ -140,5 +140,5 @@ export type LinkOptions = typeof defaults & { url: string };
 
 export function linkOptions(url: string, options: Options): LinkOptions {
   const names = Object.keys(defaults) as (keyof typeof defaults)[];
-  return Object.fromEntries([["url", url], ...names.map((name) => [name, options[name] ?? defaults[name]])]) as LinkOptions;
+  return { url, ...Object.fromEntries(names.map((name) => [name, options[name] ?? defaults[name]])) } as LinkOptions;
 }
