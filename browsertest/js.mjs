@@ -53,6 +53,19 @@ async function connect(page, path, options = {}) {
 }
 
 const seen = (page) => page.evaluate(() => window.seen);
+
+/** Hides a page, or shows it, as far as its scripts can tell. */
+const hide = (page, hidden) => page.evaluate((hidden) => {
+  Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}, hidden);
+
+/** Has a page count in window.fetched what it asks the server for. */
+const counted = (page) => page.addInitScript(() => {
+  const { fetch } = window;
+  window.fetched = 0;
+  window.fetch = (...args) => (window.fetched++, fetch(...args));
+});
 const role = (page) => page.evaluate(() => window.source.state.role);
 
 async function leaderOf(pages) {
@@ -257,11 +270,21 @@ await inBrowser("where the worker's file is missing, tabs share without", async 
   await subscriptionsAre(topic, 2);
 });
 
+await inBrowser("a source that is closed before the worker's file is found missing has no connection", async (context, topic) => {
+  const page = await context.newPage();
+  await page.goto(plain);
+  const options = { share: true, workerUrl: "/client/nothing.js" };
+  await page.evaluate(async ([path, options]) => {
+    const { TidewireSource } = await import("/client/index.js");
+    new TidewireSource(path, options).close();
+  }, ["/events/" + topic, options]);
+  await connect(page, "/events/" + topic, options); // and both have been told of the file
+  await subscriptionsAre(topic, 1);
+  await page.evaluate(() => window.source.close());
+  await subscriptionsAre(topic, 0);
+});
+
 await inBrowser("hidden pages pause, and come back without loss", async (context, topic) => {
-  const hide = (page, hidden) => page.evaluate((hidden) => {
-    Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, hidden);
   for (const [origin, path, options] of [
     [secure, topic + "-1", {}],
     [secure, topic + "-2", { share: true }],
@@ -285,6 +308,135 @@ await inBrowser("hidden pages pause, and come back without loss", async (context
     await hide(pages.at(-1), false);
     for (const page of pages) await whole(page, 1, from + 4);
   }
+});
+
+for (const [name, origin, options] of [
+  ["a page that opens while all others are hidden has events", secure, {}],
+  ["the same with a worker that pauses", plain, { workerUrl: "/client/worker.js" }],
+]) {
+  await inBrowser(name, async (context, topic) => {
+    const all = { share: true, pauseWhenHidden: true, ...options };
+    await hide(await open(context, origin, "/events/" + topic, all), true);
+    await subscriptionsAre(topic, 0);
+    const late = await open(context, origin, "/events/" + topic, all);
+    await publish("/" + topic, "1");
+    await reaches(late, 1);
+  });
+}
+
+await inBrowser("a page that is kept for the way back has all that it missed, once, of a worker that is new as well", async (context, topic) => {
+  const options = { share: true, workerUrl: "/client/worker.js" };
+  const passes = (page, type) => page.evaluate((type) => dispatchEvent(new PageTransitionEvent(type, { persisted: true })), type);
+  const pages = [await open(context, plain, "/events/" + topic, options), await open(context, plain, "/events/" + topic, options)];
+  let n = 0;
+  const next = () => publish("/" + topic, String(++n));
+  for (const leaving of [pages.slice(1), pages]) {
+    await next();
+    for (const page of pages) await reaches(page, n);
+    for (const page of leaving) await passes(page, "pagehide");
+    await subscriptionsAre(topic, leaving === pages ? 0 : 1);
+    for (let i = 0; i < 3; i++) await next();
+    for (const page of leaving) await passes(page, "pageshow");
+    await next();
+    for (const page of pages) await whole(page, 1, n);
+    await subscriptionsAre(topic, 1);
+  }
+});
+
+await inBrowser("a hidden leader goes on for a page that is seen, though it asks twice at once", async (context, topic) => {
+  const options = { share: true, pauseWhenHidden: true };
+  const asking = async (page) => {
+    await context.clock.install();
+    await page.addInitScript(() => {
+      window.asked = 0;
+      window.BroadcastChannel = class extends BroadcastChannel {
+        postMessage(m) {
+          super.postMessage(m);
+          if (m.kind === "ask") window.asked++;
+        }
+      };
+    });
+  };
+  const leader = await open(context, secure, "/events/" + topic, options, asking);
+  const other = await open(context, secure, "/events/" + topic, options);
+  await leader.evaluate(() => {
+    Object.defineProperty(document, "hidden", { configurable: true, value: true });
+    for (const _ of [1, 2]) document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await leader.waitForFunction(() => window.asked === 2, undefined, { polling: 10 });
+  await context.clock.fastForward(600); // no answer is waited for any more
+  await publish("/" + topic, "1");
+  await reaches(other, 1);
+  assert.ok(!(await seen(leader)).states.some(({ paused }) => paused));
+});
+
+await inBrowser("a leader that is closed while it asks has no connection afterwards", async (context, topic) => {
+  const options = { share: true, pauseWhenHidden: true };
+  const leader = await open(context, secure, "/events/" + topic, options, async (page) => {
+    await context.clock.install();
+    await counted(page);
+    await page.addInitScript(() => {
+      window.answers = 0;
+      window.BroadcastChannel = class extends BroadcastChannel {
+        set onmessage(listener) {
+          super.onmessage = (event) => {
+            listener(event);
+            if (event.data.kind === "here") window.answers++;
+          };
+        }
+      };
+    });
+  });
+  const other = await open(context, secure, "/events/" + topic, options);
+  await open(context, secure, "/events/" + topic, options, (page) => page.addInitScript(() => {
+    window.BroadcastChannel = class extends BroadcastChannel {
+      set onmessage(listener) {
+        super.onmessage = (event) => event.data.kind !== "ask" && listener(event);
+      }
+    };
+  }));
+  await hide(leader, true);
+  await leader.waitForFunction(() => window.answers === 1, undefined, { polling: 10 });
+  await leader.evaluate(() => window.source.close());
+  const fetched = await leader.evaluate(() => window.fetched);
+  await context.clock.fastForward(600);
+  await publish("/" + topic, "1");
+  await reaches(other, 1);
+  assert.equal(await leader.evaluate(() => window.fetched), fetched);
+});
+
+await inBrowser("a source that is closed as soon as it leads has no connection", async (context, topic) => {
+  const page = await context.newPage();
+  await counted(page);
+  await page.goto(secure);
+  await page.evaluate(async (path) => {
+    const { TidewireSource } = await import("/client/index.js");
+    const source = window.source = new TidewireSource(path, { share: true, onState: ({ role }) => role === "leader" && source.close() });
+  }, "/events/" + topic);
+  await page.waitForFunction(() => window.source.readyState === 2, undefined, { polling: 10 });
+  await page.evaluate(() => navigator.locks.query()); // all is done that was begun
+  await subscriptionsAre(topic, 0);
+  await connect(page, "/events/" + topic, { share: true });
+  await subscriptionsAre(topic, 1);
+});
+
+await inBrowser("a page that may have no locks and no workers has a connection of its own", async (context) => {
+  const page = await context.newPage();
+  await page.goto(secure);
+  await page.evaluate((url) => {
+    const script = `import(${JSON.stringify(url)} + "client/index.js").then(({ TidewireSource }) => {
+      const options = { share: true, workerUrl: ${JSON.stringify(url)} + "client/worker.js" };
+      const source = new TidewireSource("data:text/event-stream,data: 1%0A%0A", { ...options, fallback: false });
+      source.onmessage = ({ data }) => parent.postMessage([data, source.state.role], "*");
+    }).catch((e) => parent.postMessage(String(e), "*"));`;
+    window.onmessage = ({ data }) => { window.got ??= data; };
+    const frame = document.createElement("iframe");
+    frame.sandbox = "allow-scripts";
+    frame.srcdoc = `<script type="module">${script}</script>`;
+    document.body.append(frame);
+  }, secure);
+  await page.waitForFunction(() => window.got, undefined, { polling: 10, timeout: 10_000 });
+  assert.deepEqual(await page.evaluate(() => window.got), ["1", "alone"]);
 });
 
 await inBrowser("beside EventSource, the same happens", async (context, topic) => {

@@ -118,7 +118,11 @@ func newClientWorld(t *testing.T, bundle string) (origin string) {
 		_, _ = io.WriteString(w, "<!doctype html><title>client</title>")
 	})
 	mux.HandleFunc("GET /favicon.ico", http.NotFound)
-	mux.Handle("GET /client/", http.StripPrefix("/client/", http.FileServer(http.Dir(bundle))))
+	modules := http.StripPrefix("/client/", http.FileServer(http.Dir(bundle)))
+	mux.HandleFunc("GET /client/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*") // for a frame that has no origin
+		modules.ServeHTTP(w, r)
+	})
 	mux.HandleFunc("GET /tokens", func(w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()

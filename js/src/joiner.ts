@@ -16,7 +16,7 @@ export class Joiner {
   #came = 0; // events of the poll under way
 
   constructor(o: LinkOptions, token: (() => string | Promise<string>) | undefined, id: string, sink: Sink, done: () => void) {
-    this.#make = (sink) => new Link({ ...o, pollInterval: 1 }, token, sink, this.#id, "polling");
+    this.#make = (sink) => new Link({ ...o, pollInterval: 1, climbAfter: Infinity }, token, sink, this.#id, "polling");
     this.#id = id;
     this.#sink = sink;
     this.#done = done;
@@ -29,13 +29,13 @@ export class Joiner {
     if (note.kind === "lost") {
       this.close(); // the next exact place is another one
       this.#held = undefined;
-    } else if (this.#held && (note.kind === "event" || note.kind === "id" || note.kind === "end")) {
+    } else if (this.#held && ("id" in note || note.kind === "end")) {
       this.#held.push(note);
     } else if (note.kind === "id" && note.exact) {
       this.#held = [note];
       this.#link = this.#make((own) => this.#own(own, note.id));
       this.#link.start();
-    } else if (note.kind !== "event" && note.kind !== "id") {
+    } else if (!("id" in note)) {
       this.#sink(note);
     }
   }
@@ -60,6 +60,7 @@ export class Joiner {
         if (note.kind === "end" && note.problem) return this.#sink(note);
         this.#done();
         return this.#held!.forEach(this.#sink);
+      case "open":
       case "error":
         return this.#sink(note);
     }
@@ -68,11 +69,6 @@ export class Joiner {
 
 /** Tells whether a position is behind another one, which is not older than its epoch. */
 function after(a: string, b: string): boolean {
-  const [epochA, seqA] = split(a), [epochB, seqB] = split(b);
-  return epochA === epochB && seqA > seqB;
-}
-
-function split(position: string): [epoch: string, seq: number] {
-  const at = position.lastIndexOf("-");
-  return [position.slice(0, at), Number(position.slice(at + 1))];
+  const seq = a.lastIndexOf("-") + 1;
+  return a.slice(0, seq) === b.slice(0, seq) && +a.slice(seq) > +b.slice(seq);
 }

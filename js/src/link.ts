@@ -15,8 +15,8 @@ type End =
 const patience = 6; // how many strikes a way of waiting has
 const strikes = { late: 6, dead: 3, held: 3, cut: 2 };
 const refusals = 3; // in a row, before it is for good
-const slack = 15_000; // for a poll's answer, beyond what it is held
-const shortest = 100, longest = 86_400_000; // of reconnection times, ms
+const slack = 15_000; // until a poll's answer begins, beyond what it is held; four times that until it has ended
+const shortest = 100, longest = 86_400_000; // of reconnection times, ms; a timer of 2^31 or more would not wait at all
 
 /**
  * One connection to the server and the ones after it: it goes on where the one before ended,
@@ -88,14 +88,14 @@ export class Link implements Feed {
       const step = this.#step = new AbortController();
       if (wait) await sleep(wait, step.signal);
       if (this.#run !== run) return;
-      if (this.#way !== "streaming" && Date.now() >= this.#climbAt) {
+      if (this.#way !== "streaming" && now() >= this.#climbAt) {
         this.#way = "streaming";
         this.#strikes = patience - 1;
       }
-      const began = Date.now();
+      const began = now();
       const end = await this.#attempt(step);
       if (this.#run !== run) return;
-      wait = this.#after(end, Date.now() - began);
+      wait = this.#after(end, now() - began);
     } // a listener of what is told there may have closed it
   }
 
@@ -117,27 +117,25 @@ export class Link implements Feed {
         return 0;
       case "late":
       case "dead":
-        if (this.#strike(strikes[end.kind])) return 0;
-        this.#asked = false;
-        return this.#failed();
+        return this.#strike(strikes[end.kind]) ? 0 : this.#failed();
       case "refused":
-        if (!this.#token || ++this.#refusals > refusals) return this.#after({ kind: "stop", problem: end.problem }, took);
+        if (!this.#token || ++this.#refusals > refusals) return this.#after({ ...end, kind: "stop" }, took);
         return this.#failed(end.problem, this.#refusals === 1 ? 0 : undefined);
       case "expired": {
-        const again = !!this.#token && Date.now() - this.#renewed > 10_000;
-        this.#renewed = Date.now();
+        const again = !!this.#token && now() - this.#renewed > 10_000;
+        this.#renewed = now();
         return this.#failed(end.problem, again ? 0 : undefined);
       }
       case "failed":
         if (way === "streaming" && !end.problem && took < this.#steady && this.#opened) this.#strike(strikes.cut);
         if (way === "long-polling" && this.#asked && took > 1_000) this.#strike(strikes.held);
-        this.#asked = false;
         return this.#failed(end.problem, undefined, end.after);
     }
   }
 
   /** Tells of a failure, and returns how long to wait. */
   #failed(problem?: Problem, wait?: number, atLeast = 0): number {
+    this.#asked = false;
     const back = Math.min(this.#retry * 2 ** this.#failures++, Math.max(this.#o.maxRetry, this.#retry));
     wait ??= Math.max(back, atLeast) * (1 + Math.random() / 2); // never sooner than the server says
     this.#sink({ kind: "error", retryIn: wait, problem });
@@ -148,16 +146,16 @@ export class Link implements Feed {
   #strike(weight: number): boolean {
     this.#strikes += weight;
     if (!this.#pollable || this.#strikes < patience) return false;
-    if (this.#way === "long-polling") this.#floor = "polling";
+    if (this.#way !== "streaming") this.#floor = "polling";
     this.#way = this.#floor;
     this.#strikes = this.#failures = 0;
     this.#asked = false;
-    this.#climbAt = Date.now() + this.#o.climbAfter * 2 ** Math.min(this.#climbs++, 4);
+    this.#climbAt = now() + this.#o.climbAfter * 2 ** Math.min(this.#climbs++, 4);
     return true;
   }
 
   /** A stream that has carried bytes for so long is no accident. */
-  get #steady(): number { return this.#o.deadAfter / 4; }
+  get #steady(): number { return (this.#o.deadAfter || 45_000) / 4; }
 
   #opened = false; // the attempt's answer was good
 
@@ -171,7 +169,7 @@ export class Link implements Feed {
       if (ms > 0) timer = setTimeout(() => {
         ended = otherwise;
         step.abort();
-      }, ms);
+      }, Math.min(ms, longest));
     };
     try {
       const headers = new Headers(this.#o.headers);
@@ -195,6 +193,8 @@ export class Link implements Feed {
         headers, signal, cache: "no-store",
         credentials: this.#o.withCredentials ? "include" : "same-origin",
       });
+      if (!streaming || !response.ok) within(4 * slack, "dead");
+      if (!streaming && response.status === 406) return { kind: "plain" };
       return await refusal(response)
         ?? (streaming ? await this.#stream(response, signal, within) : await this.#poll(response, signal));
     } catch {
@@ -205,18 +205,18 @@ export class Link implements Feed {
     }
   }
 
-  #open(origin: string): void {
+  #open(): void {
     this.#opened = true;
     this.#refusals = 0;
-    this.#sink({ kind: "open", origin, way: this.#way });
+    this.#sink({ kind: "open", way: this.#way });
   }
 
   async #stream(response: Response, signal: AbortSignal, within: (ms: number, otherwise: "dead") => void): Promise<End> {
     const type = mediaType(response);
-    if (type !== "text/event-stream") return { kind: "stop", problem: { detail: `the answer is "${type}" and no event stream: check the URL` } };
+    if (type !== "text/event-stream") return { kind: "stop", problem: { detail: `"${type}" is no event stream: check the URL` } };
     const { origin } = new URL(response.url);
-    const began = Date.now();
-    this.#open(origin);
+    const began = now();
+    this.#open();
     let problem: Problem | undefined;
     const parser = new Parser({
       event: (type, data, id) => {
@@ -234,7 +234,7 @@ export class Link implements Feed {
       const { done, value } = await reader.read();
       if (done) break;
       if (this.#pollable) within(this.#o.deadAfter, "dead");
-      if (Date.now() - began > this.#steady) {
+      if (now() - began > this.#steady) {
         this.#strikes = this.#climbs = this.#failures = 0;
         this.#floor = "long-polling";
       }
@@ -246,11 +246,12 @@ export class Link implements Feed {
   }
 
   async #poll(response: Response, signal: AbortSignal): Promise<End> {
-    if (mediaType(response) !== "application/json") return { kind: "plain" };
+    const json = mediaType(response) === "application/json" && await response.json() as unknown;
+    const { events, gap, last_id, closed } = Object(json) as Answer;
+    if (!events || !last_id) return { kind: "plain" };
     const { origin } = new URL(response.url);
-    const { events, gap, last_id, closed } = await response.json() as Answer;
     const held = this.#asked;
-    if (!held) this.#open(origin);
+    if (!held) this.#open();
     this.#asked = true;
     this.#sync = false;
     const tell = (type: string, data: string, id: string, position?: string): void =>
@@ -281,17 +282,17 @@ async function refusal(response: Response): Promise<End | undefined> {
   const { status } = response;
   if (status === 200) return undefined;
   if (status === 204) return { kind: "stop" };
-  const problem = { status, ...(mediaType(response).endsWith("json") ? parsed(await response.text()) : {}) };
+  const problem = { status, ...(mediaType(response).endsWith("json") ? parsed(await response.text().catch(() => "")) : {}) };
   if (status === 401 || status === 403) return { kind: "refused", problem };
   if (status >= 500 || status === 429 || status === 408) return { kind: "failed", problem, after: retryAfter(response) };
   return { kind: "stop", problem };
 }
 
-/** Reads seconds or a date (RFC 9110, section 10.2.3), as ms from now. */
+/** Reads seconds or a date (RFC 9110, section 10.2.3), as ms from now; less than 0 is past. */
 function retryAfter(response: Response): number {
   const value = response.headers.get("Retry-After") ?? "";
   const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Math.min(Math.max(ms || 0, 0), longest);
+  return Math.min(ms || 0, longest);
 }
 
 const mediaType = (response: Response): string =>
@@ -308,11 +309,14 @@ function parsed(json: string): Problem {
 /** A header's value is bytes: those of UTF-8, each as a character. */
 const byteString = (s: string): string => String.fromCharCode(...new TextEncoder().encode(s));
 
+/** The time in ms on a clock that nobody sets. */
+const now = (): number => performance.now();
+
 /** Waits, until the signal at most. */
 const sleep = (ms: number, signal: AbortSignal): Promise<void> => new Promise((resolve) => {
-  const timer = setTimeout(resolve, ms);
-  signal.addEventListener("abort", () => {
+  const timer = setTimeout(resolve, Math.min(ms, longest));
+  signal.onabort = () => {
     clearTimeout(timer);
     resolve();
-  });
+  };
 });

@@ -1,4 +1,4 @@
-/** What a source can be told. Times are in milliseconds. */
+/** What a source can be told. Times are in milliseconds; no timer runs for more than a day. */
 export interface Options {
   /** Send cookies to other origins too, as in EventSource. Default: false. */
   withCredentials?: boolean;
@@ -37,7 +37,7 @@ export interface Options {
   /** How long the first byte of a stream may take. Default: 5,000. */
   probeTimeout?: number;
 
-  /** A stream with not even a heartbeat for so long is dead; 0: never. Default: 45,000. */
+  /** A stream with not even a heartbeat for so long is dead; 0, or without fallback: never. Default: 45,000. */
   deadAfter?: number;
 
   /** How long to poll before a stream is tried again; more each time that it fails, up to sixteen times as long. Default: 60,000. */
@@ -93,11 +93,11 @@ export interface State {
 
 /** What a link or a leader tells its listeners. */
 export type Note =
-  | { kind: "open"; origin: string; way: Way }
+  | { kind: "open"; way: Way }
   | { kind: "event"; type: string; data: string; id: string; origin: string; position?: string }
   | { kind: "id"; id: string; exact?: boolean } // exact: a position, which stands for one place only
   | { kind: "error"; retryIn: number; problem?: Problem }
-  | { kind: "end"; problem?: Problem } // for good
+  | { kind: "end"; problem?: Problem; retryIn?: undefined } // for good
   | { kind: "paused" }
   | { kind: "lost" } // what comes now does not follow on what came before
   | { kind: "role"; role: State["role"] };
@@ -140,5 +140,5 @@ export type LinkOptions = typeof defaults & { url: string };
 
 export function linkOptions(url: string, options: Options): LinkOptions {
   const names = Object.keys(defaults) as (keyof typeof defaults)[];
-  return Object.fromEntries([["url", url], ...names.map((name) => [name, options[name] ?? defaults[name]])]) as LinkOptions;
+  return { url, ...Object.fromEntries(names.map((name) => [name, options[name] ?? defaults[name]])) } as LinkOptions;
 }

@@ -22,16 +22,17 @@ const pages = new Map<string, Page>();
  */
 export function share(o: LinkOptions, options: Options, sink: Sink, id: string): Pick<Feed, "close" | "hide"> {
   const url = new URL(o.url);
-  const begins = !!id || beginnings.some((name) => url.searchParams.has(name));
-  for (const name of beginnings) url.searchParams.delete(name);
+  let begins = !!id;
+  for (const name of ["since", "last", "last_event_id"]) {
+    begins ||= url.searchParams.has(name);
+    url.searchParams.delete(name);
+  }
   const live = { ...o, url: url.href };
   const key = JSON.stringify([live, options.share, !!options.pauseWhenHidden, !!options.getToken]);
   let page = pages.get(key);
   if (!page) pages.set(key, page = new Page(key, live, options));
   return page.add({ sink, o, token: options.getToken }, begins, id);
 }
-
-const beginnings = ["since", "last", "last_event_id"];
 
 /** The sources of one connection on this page. */
 class Page {
@@ -45,19 +46,24 @@ class Page {
   constructor(key: string, live: LinkOptions, { getToken, workerUrl }: Options) {
     this.#key = key;
     const sink: Sink = (note) => this.#take(note);
-    // Of a source that is still there; all of a key have one, or none.
-    const token = getToken && (() => [...this.#members][0]!.token!());
-    const here = (): Feed => {
-      const link = (sink: Sink): Link => new Link(live, token, sink);
-      return globalThis.navigator?.locks ? new Tabs("tidewire:" + key, link, sink) : link(sink).start();
+    // Of a source that is still there, the first one to begin with; all of a key have one, or none.
+    const token = getToken && (() => ([...this.#members][0]?.token ?? getToken)());
+    const link = (sink: Sink): Link => new Link(live, token, sink);
+    const alone = (): Feed => {
+      sink({ kind: "role", role: "alone" });
+      return link(sink).start();
     };
-    this.#feed = workerUrl && globalThis.SharedWorker
-      ? workerFeed(new SharedWorker(workerUrl, "tidewire"), key, live, token, sink, () => {
-        this.#feed.close();
-        this.#feed = here();
-        this.#feed.sync();
-      })
-      : here();
+    const here = (): Feed => globalThis.navigator?.locks ? new Tabs("tidewire:" + key, link, sink, () => instead(alone)) : alone();
+    const instead = (make: () => Feed): void => {
+      this.#feed.close();
+      this.#feed = make();
+      this.#feed.sync();
+    };
+    let worker: SharedWorker | undefined;
+    try {
+      if (workerUrl) worker = new SharedWorker(workerUrl, "tidewire");
+    } catch {} // where there are none, or the page may have none
+    this.#feed = worker ? workerFeed(worker, key, live, token, sink, () => instead(here)) : here();
   }
 
   add(m: Member, begins: boolean, id: string): Pick<Feed, "close" | "hide"> {
@@ -85,7 +91,12 @@ class Page {
 
   #join(m: Member, id: string): void {
     m.joiner?.close();
-    m.joiner = new Joiner(m.o, m.token, id, m.sink, () => { m.joiner = undefined; });
+    const sink: Sink = (note) => {
+      // It is as open as the connection, however it comes there.
+      const told = note.kind === "open" ? this.#opened : note;
+      if (told) m.sink(told);
+    };
+    m.joiner = new Joiner(m.o, m.token, id, sink, () => { m.joiner = undefined; });
     this.#feed.sync();
   }
 

@@ -45,9 +45,7 @@ export class Parser {
 
   #take(line: string): void {
     if (!line) return this.#dispatch();
-    const colon = line.indexOf(":");
-    const name = colon < 0 ? line : line.slice(0, colon);
-    const value = colon < 0 ? "" : line.slice(colon + (line[colon + 1] === " " ? 2 : 1));
+    const [, name, value] = /^([^:]*):? ?(.*)/s.exec(line) as unknown as [string, string, string];
     switch (name) {
       case "data":
         this.#data.push(value);

@@ -34,7 +34,6 @@ export class TidewireSource extends EventTarget {
 
   #state: State = { readyState: 0, way: "streaming", role: "alone", paused: false };
   #id: string;
-  #origin = "";
   readonly #options: Options;
   readonly #feed: Pick<Feed, "close" | "hide">;
   readonly #handlers: Record<string, AnyHandler> = {};
@@ -63,7 +62,7 @@ export class TidewireSource extends EventTarget {
     this.#feed = options.share ? share(o, options, sink, this.#id) : new Link(o, options.getToken, sink, this.#id).start();
     if (options.pauseWhenHidden && globalThis.document) {
       document.addEventListener("visibilitychange", this.#seen);
-      if (document.hidden) this.#seen();
+      this.#seen(); // others may rest that think all are hidden
     }
   }
 
@@ -85,6 +84,7 @@ export class TidewireSource extends EventTarget {
 
   /** Ends the source. No event comes any more, not even one that was received already. */
   close(): void {
+    if (this.#closed) return; // and keep the problem
     this.#end();
     this.#change({ readyState: 2 });
   }
@@ -105,7 +105,7 @@ export class TidewireSource extends EventTarget {
     try {
       for (;;) {
         for (let event; (event = queue.shift()); ) yield event;
-        if (this.readyState === 2) break;
+        if (this.#closed) break;
         await new Promise<void>((resolve) => { wake = resolve; });
       }
       const { problem } = this.#state;
@@ -135,7 +135,7 @@ export class TidewireSource extends EventTarget {
 
   #change(change: Partial<State>): void {
     const before = JSON.stringify(this.#state);
-    this.#state = { ...this.#state, problem: undefined, retryIn: undefined, ...change };
+    this.#state = { ...this.#state, paused: false, problem: undefined, retryIn: undefined, ...change };
     if (JSON.stringify(this.#state) === before) return;
     if (this.#closed) for (const put of this.#iterators) put();
     call(this.#options.onState, this.state);
@@ -145,25 +145,24 @@ export class TidewireSource extends EventTarget {
     if (this.#closed) return;
     switch (note.kind) {
       case "open": {
-        this.#origin = note.origin;
         const opens = this.readyState === 0;
-        this.#change({ readyState: 1, way: note.way, paused: false });
+        this.#change({ readyState: 1, way: note.way });
         if (opens && !this.#closed) this.dispatchEvent(new Event("open"));
         return;
       }
       case "event":
         this.#id = note.id;
-        return this.#message(note.type, note.data, note.id, note.origin || this.#origin);
+        return this.#message(note.type, note.data, note.id, note.origin);
       case "id":
         this.#id = note.id;
         return;
       case "error":
       case "end": {
-        const { problem } = note;
+        const { problem, retryIn } = note;
         const ends = note.kind === "end";
         if (ends) this.#end();
-        this.#change({ readyState: ends ? 2 : 0, paused: false, problem, retryIn: ends ? undefined : note.retryIn });
-        this.dispatchEvent(Object.assign(new Event("error"), { problem }));
+        this.#change({ readyState: ends ? 2 : 0, problem, retryIn });
+        if (ends || !this.#closed) this.dispatchEvent(Object.assign(new Event("error"), { problem }));
         return;
       }
       case "paused":
@@ -174,7 +173,7 @@ export class TidewireSource extends EventTarget {
   }
 
   #message(type: string, data: string, lastEventId: string, origin: string): void {
-    if (type === "tidewire.gap") this.#options.onGap?.(JSON.parse(data) as Gap);
+    if (type === "tidewire.gap") call((json) => this.#options.onGap?.(JSON.parse(json) as Gap), data);
     if (this.#closed) return;
     const event = new MessageEvent(type, { data, lastEventId, origin });
     if (!type.startsWith("tidewire.")) for (const put of this.#iterators) put(event);

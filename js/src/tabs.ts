@@ -45,13 +45,20 @@ export class Tabs implements Feed {
   #hidden = false;
   #closed = false;
   #behind = false;
+  #looked = {}; // another one for each call of look
   #syncing = false; // asked for, and not come yet
   #answer: ((m: Here) => void) | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param link makes the connection, which is not begun yet. */
-  constructor(name: string, link: (sink: Sink) => Link, sink: Sink) {
+  readonly #fails: () => void;
+
+  /**
+   * @param link makes the connection, which is not begun yet
+   * @param fails is called where the page may have no locks
+   */
+  constructor(name: string, link: (sink: Sink) => Link, sink: Sink, fails: () => void) {
     this.#name = name;
+    this.#fails = fails;
     this.#sink = sink;
     this.#link = link((note) => this.#publish(note));
     this.#channel = new BroadcastChannel(name);
@@ -62,6 +69,7 @@ export class Tabs implements Feed {
 
   close(): void {
     this.#closed = true;
+    this.#leading = false;
     clearTimeout(this.#timer);
     this.#link.close();
     this.#channel.close();
@@ -82,15 +90,16 @@ export class Tabs implements Feed {
   }
 
   #follow(): void {
-    this.#sink({ kind: "role", role: "follower" });
     this.#wait();
     this.#request = new AbortController();
     this.#lock({ signal: this.#request.signal });
+    this.#sink({ kind: "role", role: "follower" });
   }
 
   #lock(options: LockOptions): void {
-    navigator.locks.request(this.#name, options, () => this.#lead()).catch(() => {
-      if (!this.#release || this.#closed) return;
+    navigator.locks.request(this.#name, options, () => this.#lead()).catch(({ name }: DOMException) => {
+      if (this.#closed) return;
+      if (!this.#release) return void (name === "AbortError" || this.#fails());
       this.#release = undefined; // it was stolen
       this.#leading = false;
       clearTimeout(this.#timer);
@@ -118,12 +127,12 @@ export class Tabs implements Feed {
     if (this.#closed || !this.#release) return held;
     this.#leading = true;
     clearTimeout(this.#timer);
-    this.#sink({ kind: "role", role: "leader" });
     from ??= this.#counter.at;
     this.#place.at ??= from;
     this.#begin(from);
     this.#timer = setInterval(() => this.#post({ kind: "beat" }), beat);
     void this.#look();
+    this.#sink({ kind: "role", role: "leader" });
     return held;
   }
 
@@ -149,14 +158,14 @@ export class Tabs implements Feed {
       };
       this.#post({ kind: "ask" });
     });
-    this.#answer = undefined;
     return answers;
   }
 
-  /** Has the connection rest while nobody looks. */
-  async #look(): Promise<void> {
-    const all = this.#hidden ? await this.#ask() : [];
-    if (this.#leading) this.#link.hide(this.#hidden && all.every(({ hidden }) => hidden));
+  /** Has the connection rest while nobody looks. What was answered before another call may not be so any more. */
+  async #look(hidden = true): Promise<void> {
+    const look = this.#looked = {};
+    const rests = hidden && this.#hidden && (await this.#ask()).every(({ hidden }) => hidden);
+    if (this.#leading && this.#looked === look) this.#link.hide(rests);
   }
 
   #post(m: Message): void {
@@ -181,7 +190,7 @@ export class Tabs implements Feed {
       case "here":
         return this.#answer?.(m);
       case "seen":
-        if (this.#leading) void (m.hidden ? this.#look() : this.#link.hide(false));
+        if (this.#leading) void this.#look(m.hidden);
         return;
       case "behind":
         if (this.#leading && m.at.era === this.#counter.at.era && m.at.n < this.#counter.at.n) this.#begin(m.at);
@@ -211,13 +220,8 @@ export class Tabs implements Feed {
         if (all.note.kind === "id" && all.note.exact) this.#syncing = false;
         return this.#sink(all.note);
       case "missing":
-        this.#lag();
+        if (!this.#behind) this.#post({ kind: "behind", at: this.#place.at! });
+        this.#behind = true;
     }
-  }
-
-  #lag(): void {
-    if (this.#behind) return;
-    this.#behind = true;
-    this.#post({ kind: "behind", at: this.#place.at! });
   }
 }

@@ -50,6 +50,7 @@ export function workerFeed(worker: SharedWorker, key: string, options: LinkOptio
   addEventListener("pageshow", back);
   return {
     close() {
+      worker.onerror = null;
       leave();
       port.close();
       removeEventListener("pagehide", leave);

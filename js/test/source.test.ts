@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { TidewireSource } from "../src/index.js";
-import { listen, serve } from "./world.js";
+import { type Call, listen, serve, uncaught } from "./world.js";
 
 const until = (check: () => void) => vi.waitFor(check, { timeout: 40_000, interval: 5 });
 
@@ -49,7 +49,57 @@ test("close ends everything at once, within what has come together too", async (
   expect([data, log, source.readyState]).toEqual([["1"], ["open"], 2]);
 });
 
+test("close within onState ends everything at once, too", async () => {
+  const { url } = await serve((c) => c.status(503));
+  const { source, log, states } = listen(url, { onState: () => source.close() });
+  await until(() => expect(source.readyState).toBe(2));
+  expect([log, states.map(({ readyState }) => readyState)]).toEqual([[], [0, 2]]);
+});
+
+test("what onGap throws is reported, and stops nothing", async () => {
+  const errors = uncaught();
+  const { url, calls } = await serve((c) => c.stream(`id: 5\nevent: tidewire.gap\ndata: {"reason":"expired"}\n\nid: 6\ndata: six\n\n`));
+  const { source, data } = listen(url, { onGap: ({ reason }) => { throw reason; } });
+  const gaps: string[] = [];
+  source.addEventListener("tidewire.gap", ({ lastEventId }) => gaps.push(lastEventId));
+  await until(() => expect(data).toEqual(["six"]));
+  expect([gaps, errors, calls.length]).toEqual([["5"], ["expired"], 1]);
+});
+
+test("times may be longer than timers can be", async () => {
+  const { url, calls } = await serve((c) => {
+    setTimeout(() => c.stream("data: 1\n\n"), 100);
+    setTimeout(() => c.response.write("data: 2\n\n"), 200);
+  });
+  const { data } = listen(url, { probeTimeout: Infinity, deadAfter: 2 ** 31 });
+  await until(() => expect(data).toEqual(["1", "2"]));
+  expect(calls.length).toBe(1);
+});
+
 describe("an answer that is no stream", () => {
+  test("is one though its document is cut", async () => {
+    const { url } = await serve((c) => {
+      c.response.writeHead(404, { "Content-Type": "application/problem+json", "Content-Length": "100" });
+      c.response.write("{");
+      setImmediate(() => c.response.destroy());
+    });
+    const { log, source } = listen(url);
+    await until(() => expect(log).toEqual(["error 2"]));
+    expect(source.state.problem).toEqual({ status: 404 });
+  });
+
+  test("is one though its document never ends", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    onTestFinished(() => { vi.useRealTimers(); });
+    const { url } = await serve((c) => {
+      c.response.writeHead(404, { "Content-Type": "application/problem+json" });
+      c.response.write("{");
+    });
+    const { source, log } = listen(url, { fallback: false });
+    for (let i = 0; i < 1_000 && source.readyState !== 2; i++) await passes(1_000);
+    expect(log).toEqual(["error 2"]);
+  });
+
   test.each([
     [204, {}, 1], [404, {}, 1], [401, {}, 1], [403, {}, 1], [200, { "Content-Type": "text/html" }, 1],
   ])("%i is for good", async (code, headers, times) => {
@@ -81,6 +131,12 @@ describe("an answer that is no stream", () => {
     });
   });
 });
+
+/** Lets time go by that is not real, and what has come over the network arrive. */
+async function passes(ms: number): Promise<void> {
+  await vi.advanceTimersByTimeAsync(ms);
+  await new Promise((resolve) => setImmediate(resolve));
+}
 
 describe("tokens", () => {
   test("each attempt has a fresh one", async () => {
@@ -122,6 +178,18 @@ describe("tokens", () => {
     expect(waits[0]).toBe(0);
     expect(waits[1]).toBeGreaterThanOrEqual(400);
     expect(calls[2]!.request.headers["last-event-id"]).toBe("2");
+  });
+
+  test("one that is refused while polling is as good as the first", async () => {
+    let n = 0;
+    const { url } = await serve((c) => {
+      if (c.way === "streaming") return;
+      if (++n % 2 === 0) return c.status(401);
+      c.poll({ events: [{ id: "e-" + n, data: String(n) }], last_id: "e-" + n });
+    });
+    const { data, log } = listen(url, { ...quick, climbAfter: 60_000, getToken: () => "t" });
+    await until(() => expect(data.length).toBeGreaterThan(4));
+    expect(log.slice(0, 9)).toEqual([...Array(4).fill(["open", "error 0"]).flat(), "open"]);
   });
 
   test("a failure to get one is a failed attempt", async () => {
@@ -169,14 +237,14 @@ describe("what stands in the way of a stream", () => {
     expect(calls[1]!.way).toBe("polling");
   });
 
-  test("a proxy that cuts streams", async () => {
+  test.each([60_000, 0])("a proxy that cuts streams, deadAfter %i", async (deadAfter) => {
     const { url, calls } = await serve((c) => {
       if (c.way !== "streaming") return c.poll({ last_id: "e-9", events: c.n === 4 ? [{ id: "e-9", data: "polled" }] : [] });
       c.stream(`retry: 100\nid: e-${c.n}\ndata: ${c.n}\n\n`);
       setImmediate(() => c.response.destroy());
     });
-    const { data } = listen(url, { ...quick, deadAfter: 60_000, climbAfter: 60_000 });
-    await until(() => expect(data).toEqual(["1", "2", "3", "polled"]));
+    const { data } = listen(url, { ...quick, deadAfter, climbAfter: 60_000 });
+    await until(() => expect(data.slice(0, 4)).toEqual(["1", "2", "3", "polled"]));
     expect(calls.slice(0, 4).map(({ way }) => way)).toEqual(["streaming", "streaming", "streaming", "polling"]);
     expect(calls[3]!.url.searchParams.get("last_event_id")).toBe("e-3");
   });
@@ -214,15 +282,36 @@ describe("what stands in the way of a stream", () => {
     expect(calls.length).toBe(1);
   });
 
-  test("a server that cannot be polled is left to stream", async () => {
+  test("a stream is tried again though the clock was set back", async () => {
+    let buffers = true;
+    const { url } = await serve((c) => {
+      if (c.way !== "streaming") return c.poll({ last_id: "e-1" });
+      if (!buffers) c.stream("data: 1\n\n");
+    });
+    const { source, data } = listen(url, { ...quick, wait: 50 });
+    await until(() => expect(source.state.way).toBe("long-polling"));
+    const now = Date.now;
+    vi.spyOn(Date, "now").mockImplementation(() => now() - 3_600_000);
+    onTestFinished(() => { vi.restoreAllMocks(); });
+    buffers = false;
+    await vi.waitFor(() => expect(data).toEqual(["1"]), { timeout: 5_000, interval: 5 });
+  });
+
+  test.each([
+    ["streams", undefined],
+    ["has other JSON", (c: Call) => c.json({ items: [] })],
+    ["has null", (c: Call) => c.json(null)],
+    ["refuses", (c: Call) => c.status(406)],
+  ])("a server that cannot be polled is left to stream: it %s", async (_, polled) => {
     const { url, calls } = await serve((c) => {
+      if (polled && c.way !== "streaming") return polled(c);
       c.response.writeHead(200, { "Content-Type": "text/event-stream" });
       c.response.flushHeaders();
       if (c.n === 3) setTimeout(() => c.response.write("data: late\n\n"), 1_000);
     });
-    const { data } = listen(url, quick);
+    const { data, log } = listen(url, quick);
     await until(() => expect(data).toEqual(["late"]));
-    expect(calls.length).toBe(3);
+    expect([calls.length, log]).toEqual([3, ["open"]]);
   });
 });
 
@@ -261,6 +350,13 @@ describe("iteration", () => {
   test("throws what was refused", async () => {
     const { url } = await serve((c) => c.status(403, {}, { detail: "ask for less" }));
     await expect(listen(url).source[Symbol.asyncIterator]().next()).rejects.toThrow("ask for less");
+  });
+
+  test("throws it, too, where a listener closes the source then", async () => {
+    const { url } = await serve((c) => c.status(403, {}, { detail: "ask for less" }));
+    const { source } = listen(url);
+    source.onerror = () => source.close();
+    await expect(source[Symbol.asyncIterator]().next()).rejects.toThrow("ask for less");
   });
 
   test("closes the source when it is left", async () => {

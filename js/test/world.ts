@@ -16,6 +16,7 @@ export interface Call {
   /** Begins a stream, with its first bytes. */
   stream(first?: string): void;
   poll(answer: { events?: { id: string; data: string; type?: string }[]; gap?: object; last_id: string; closed?: boolean }): void;
+  json(answer: unknown): void;
   status(code: number, headers?: Record<string, string>, problem?: object): void;
 }
 
@@ -38,8 +39,11 @@ export async function serve(answer: (call: Call) => void): Promise<World> {
         response.write(first);
       },
       poll({ events = [], gap = null, ...more }: { events?: { id: string; data: string; type?: string }[]; gap?: object | null; last_id: string }) {
+        call.json({ events: events.map((e) => ({ type: "message", position: e.id, ...e })), gap, ...more });
+      },
+      json(answer) {
         response.writeHead(200, { "Content-Type": "application/json" });
-        response.end(JSON.stringify({ events: events.map((e) => ({ type: "message", position: e.id, ...e })), gap, ...more }));
+        response.end(JSON.stringify(answer));
       },
       status(code, headers = {}, problem) {
         response.writeHead(code, { ...headers, ...(problem && { "Content-Type": "application/problem+json" }) });
@@ -78,4 +82,17 @@ export function listen(url: string, options: Options = {}): Seen {
     seen.ids.push(lastEventId);
   };
   return seen;
+}
+
+/** What is thrown where nobody can catch it, in this test. */
+export function uncaught(): unknown[] {
+  const before = process.listeners("uncaughtException");
+  const errors: unknown[] = [];
+  process.removeAllListeners("uncaughtException");
+  process.on("uncaughtException", (error) => { errors.push(error); });
+  onTestFinished(() => {
+    process.removeAllListeners("uncaughtException");
+    for (const listener of before) process.on("uncaughtException", listener);
+  });
+  return errors;
 }
