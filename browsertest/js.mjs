@@ -370,6 +370,24 @@ await inBrowser("a hidden leader goes on for a page that is seen, though it asks
   assert.ok(!(await seen(leader)).states.some(({ paused }) => paused));
 });
 
+await inBrowser("a page that is slow to answer is not taken for one that is hidden", async (context, topic) => {
+  const options = { share: true, pauseWhenHidden: true };
+  const leader = await open(context, secure, "/events/" + topic, options, () => context.clock.install());
+  const other = await open(context, secure, "/events/" + topic, options, (page) => page.addInitScript(() => {
+    window.BroadcastChannel = class extends BroadcastChannel {
+      set onmessage(listener) {
+        super.onmessage = (event) => (event.data.kind === "ask" ? window.asked = true : listener(event));
+      }
+    };
+  }));
+  await hide(leader, true);
+  await other.waitForFunction(() => window.asked, undefined, { polling: 10 });
+  await context.clock.fastForward(600); // no answer is waited for any more
+  await publish("/" + topic, "1");
+  await reaches(other, 1);
+  assert.ok(!(await seen(leader)).states.some(({ paused }) => paused));
+});
+
 await inBrowser("a leader that is closed while it asks has no connection afterwards", async (context, topic) => {
   const options = { share: true, pauseWhenHidden: true };
   const leader = await open(context, secure, "/events/" + topic, options, async (page) => {

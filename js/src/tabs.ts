@@ -38,7 +38,7 @@ export class Tabs implements Feed {
   readonly #channel: BroadcastChannel;
   readonly #place = new Place();
   readonly #counter = new Counter();
-  #request = new AbortController();
+  #request!: AbortController; // for the lock
   #release: (() => void) | undefined; // set while leading
   #leading = false; // the connection is begun
   #opened: Note | undefined;
@@ -150,7 +150,10 @@ export class Tabs implements Feed {
     const answers: Here[] = [];
     if (!others || this.#closed) return answers;
     await new Promise<void>((resolve) => {
-      const late = setTimeout(resolve, patience);
+      const late = setTimeout(() => { // one that is silent may be seen
+        answers.push({} as Here);
+        resolve();
+      }, patience);
       this.#answer = (m) => {
         if (answers.push(m) < others) return;
         clearTimeout(late);
