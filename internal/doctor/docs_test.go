@@ -1,12 +1,18 @@
 package doctor_test
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
+
+	"github.com/tidewire/tidewire/eventsource"
 	"github.com/tidewire/tidewire/internal/doctor"
 	"github.com/tidewire/tidewire/internal/proxytest"
 	"github.com/tidewire/tidewire/server"
@@ -72,7 +78,68 @@ func TestDocs_ConfigurationsWork(t *testing.T) {
 			wrong(t, r)
 			found(t, r, "delivery", doctor.OK)
 			found(t, r, "resume", doctor.OK)
+			passesSockets(t, url+"/events/clock")
+			passesStreamsOn(t, url+"/events/relay")
 		})
+	}
+}
+
+// passesSockets fails the test unless a WebSocket comes through.
+func passesSockets(t *testing.T, url string) {
+	t.Helper()
+	conn, _, err := websocket.Dial(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	if err := conn.Ping(conn.CloseRead(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// passesStreamsOn fails the test unless each event of a stream that is published comes before
+// the next one.
+func passesStreamsOn(t *testing.T, url string) {
+	t.Helper()
+	const events = 3
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	body, more := io.Pipe()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "text/event-stream")
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusCreated {
+				err = fmt.Errorf("got %s, want 201", resp.Status)
+			}
+		}
+		answered <- err
+	}()
+	n := 0
+	write := func() {
+		if _, err := fmt.Fprintf(more, "data: %d\n\n", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	for ev, err := range eventsource.Stream(ctx, url+"?since=earliest", nil) {
+		if err != nil || ev.Data != fmt.Sprint(n) {
+			t.Fatalf("got %q and %v, want event %d, which was published", ev.Data, err, n)
+		}
+		if n++; n == events {
+			break
+		}
+		write()
+	}
+	_ = more.Close()
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 }
 
