@@ -284,6 +284,19 @@ await inBrowser("a source that is closed before the worker's file is found missi
   await subscriptionsAre(topic, 0);
 });
 
+await inBrowser("a worker that says nothing is given up", async (context, topic) => {
+  await context.clock.install();
+  const page = await context.newPage();
+  await page.goto(plain);
+  const connected = connect(page, "/events/" + topic, { share: true, workerUrl: "/client/mute.js" });
+  await page.waitForFunction(() => window.source, undefined, { polling: 10 });
+  await context.clock.fastForward(6_000);
+  await connected;
+  await subscriptionsAre(topic, 1);
+  await page.evaluate(() => window.source.close());
+  await subscriptionsAre(topic, 0);
+});
+
 await inBrowser("hidden pages pause, and come back without loss", async (context, topic) => {
   for (const [origin, path, options] of [
     [secure, topic + "-1", {}],

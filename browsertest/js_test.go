@@ -95,6 +95,7 @@ func sameFile(a, b string) bool {
 //
 //	/                  a page
 //	/client/           the client's modules
+//	/client/mute.js    a worker that says nothing
 //	/tokens            the tokens that came with subscriptions, as JSON
 //	/buffered/events/  streams come when they have ended
 //	/cut/events/       nothing lasts longer than 300 ms
@@ -122,6 +123,9 @@ func newClientWorld(t *testing.T, bundle string) (origin string) {
 	mux.HandleFunc("GET /client/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*") // for a frame that has no origin
 		modules.ServeHTTP(w, r)
+	})
+	mux.HandleFunc("GET /client/mute.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
 	})
 	mux.HandleFunc("GET /tokens", func(w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()

@@ -109,7 +109,7 @@ export class TidewireSource extends EventTarget {
         await new Promise<void>((resolve) => { wake = resolve; });
       }
       const { problem } = this.#state;
-      if (problem) throw new Error(`subscribe to ${this.url}: ${problem.detail ?? problem.status}`, { cause: problem });
+      if (problem) throw new Error(`${this.url}: ${problem.detail ?? problem.status}`, { cause: problem });
     } finally {
       this.#iterators.delete(put);
       this.close();

@@ -15,6 +15,8 @@ export type FromWorker =
   | { kind: "note"; all: Numbered }
   | { kind: "token"; q: number };
 
+const patience = 5_000; // ms: a source that joins while the worker is found missing may not be told
+
 /**
  * Returns a connection that a SharedWorker has for all tabs.
  *
@@ -29,7 +31,8 @@ export function workerFeed(worker: SharedWorker, key: string, options: LinkOptio
   // A page that is kept for the way back is told nothing meanwhile.
   const leave = (): void => post({ kind: "bye" });
   const back = ({ persisted }: PageTransitionEvent): void => { if (persisted) join(); };
-  worker.onerror = () => { if (!place.at) fails(); };
+  const missing = worker.onerror = (): void => { if (!place.at) fails(); };
+  setTimeout(missing, patience);
   port.onmessage = async ({ data: m }: MessageEvent<FromWorker>) => {
     switch (m.kind) {
       case "now":
@@ -50,7 +53,7 @@ export function workerFeed(worker: SharedWorker, key: string, options: LinkOptio
   addEventListener("pageshow", back);
   return {
     close() {
-      worker.onerror = null;
+      fails = () => {};
       leave();
       port.close();
       removeEventListener("pagehide", leave);
