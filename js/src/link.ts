@@ -127,7 +127,7 @@ export class Link implements Feed {
         return this.#failed(end.problem, again ? 0 : undefined);
       }
       case "failed":
-        if (way === "streaming" && !end.problem && took < this.#steady && this.#opened) this.#strike(strikes.cut);
+        if (way === "streaming" && !end.problem && took < this.#steady && this.#answered) this.#strike(strikes.cut);
         if (way === "long-polling" && this.#asked && took > 1_000) this.#strike(strikes.held);
         return this.#failed(end.problem, undefined, end.after);
     }
@@ -157,10 +157,10 @@ export class Link implements Feed {
   /** A stream that has carried bytes for so long is no accident. */
   get #steady(): number { return (this.#o.deadAfter || 45_000) / 4; }
 
-  #opened = false; // the attempt's answer was good
+  #answered = false; // the attempt was
 
   async #attempt(step: AbortController): Promise<End> {
-    this.#opened = false;
+    this.#answered = false;
     const { signal } = step;
     let timer: ReturnType<typeof setTimeout> | undefined;
     let ended: "late" | "dead" | "failed" = "failed";
@@ -193,6 +193,7 @@ export class Link implements Feed {
         headers, signal, cache: "no-store",
         credentials: this.#o.withCredentials ? "include" : "same-origin",
       });
+      this.#answered = true;
       if (!streaming || !response.ok) within(4 * slack, "dead");
       if (!streaming && response.status === 406) return { kind: "plain" };
       return await refusal(response)
@@ -206,7 +207,6 @@ export class Link implements Feed {
   }
 
   #open(): void {
-    this.#opened = true;
     this.#refusals = 0;
     this.#sink({ kind: "open", way: this.#way });
   }
@@ -216,7 +216,12 @@ export class Link implements Feed {
     if (type !== "text/event-stream") return { kind: "stop", problem: { detail: `"${type}" is no event stream: check the URL` } };
     const { origin } = new URL(response.url);
     const began = now();
-    this.#open();
+    let told = false;
+    const open = (): void => {
+      if (!told) this.#open();
+      told = true;
+    };
+    if (!this.#o.fallback) open();
     let problem: Problem | undefined;
     const parser = new Parser({
       event: (type, data, id) => {
@@ -233,6 +238,8 @@ export class Link implements Feed {
     for (const reader = response.body!.getReader(); ; ) {
       const { done, value } = await reader.read();
       if (done) break;
+      // Not before: the hub's first bytes tell the place from which to go on after a break.
+      open();
       if (this.#pollable) within(this.#o.deadAfter, "dead");
       if (now() - began > this.#steady) {
         this.#strikes = this.#climbs = this.#failures = 0;
@@ -291,8 +298,7 @@ async function refusal(response: Response): Promise<End | undefined> {
 /** Reads seconds or a date (RFC 9110, section 10.2.3), as ms from now; less than 0 is past. */
 function retryAfter(response: Response): number {
   const value = response.headers.get("Retry-After") ?? "";
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Math.min(ms || 0, longest);
+  return Math.min(+value * 1000 || Date.parse(value) - Date.now() || 0, longest);
 }
 
 const mediaType = (response: Response): string =>

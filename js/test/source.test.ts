@@ -41,6 +41,23 @@ test("a bare id moves the place to go on from, and is no event", async () => {
   expect(data).toEqual([]);
 });
 
+test("is open when the first bytes have come, as they tell from where to go on after a break", async () => {
+  const { url } = await serve((c) => {
+    if (c.n > 1) return c.stream("retry: 100\nid: 7\n\n");
+    c.response.writeHead(200, { "Content-Type": "text/event-stream" }).flushHeaders();
+    c.response.socket!.end(); // when they are sent
+  });
+  const { source, log } = listen(url, { maxRetry: 100 });
+  await until(() => expect(source.lastEventId).toBe("7"));
+  expect(log).toEqual(["error 0", "open"]);
+});
+
+test("is open at once where another server sends no bytes at first", async () => {
+  const { url } = await serve((c) => c.stream(""));
+  const { log } = listen(url, { fallback: false });
+  await until(() => expect(log).toEqual(["open"]));
+});
+
 test("close ends everything at once, within what has come together too", async () => {
   const { url, calls } = await serve((c) => c.stream("data: 1\n\ndata: 2\n\n"));
   const { source, data, log } = listen(url);
