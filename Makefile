@@ -6,8 +6,11 @@ TOOL := go tool -modfile=tools/go.mod
 
 # All that CI checks. Browser tests are skipped, by name, where Chromium or Node is
 # missing; TIDEWIRE_REQUIRE_BROWSER=1 makes that an error.
+#
+# One package at a time: tests with browsers, proxies and load need the machine.
 test: lint
-	go test $(RACE) ./...
+	go build $(RACE) ./...
+	go test $(RACE) -p 1 ./...
 	go test ./sse
 	$(MAKE) test-portable
 	$(MAKE) test-js
@@ -26,7 +29,7 @@ test-js:
 test-portable:
 	go vet -tags portable ./...
 	$(TOOL) staticcheck -tags portable ./hub
-	go test -tags portable ./hub/... ./server ./demo ./examples/... ./internal/cli
+	go test -p 1 -tags portable ./hub/... ./server ./demo ./examples/... ./internal/cli
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "run gofmt -w on:"; gofmt -l .; exit 1; }
