@@ -31,6 +31,7 @@ type engine struct {
 	gate     gate
 	readers  readers
 	contexts gzipContexts
+	lastHead atomic.Pointer[answerHead]
 	running  sync.WaitGroup
 	epoch    time.Time // that a shard's clock counts from
 }
@@ -147,7 +148,7 @@ func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, bea
 	}
 	st.rest = e.hub.beginning(st, w.Header())
 	e.join(st)
-	e.all()[e.choose(c.feed)].enter(st)
+	e.all()[e.choose(c.feed)].enter(st, 0)
 	return true
 }
 

@@ -4,7 +4,6 @@ package hub
 
 import (
 	"bytes"
-	"container/heap"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,16 +15,36 @@ import (
 )
 
 // A waiter is a poll that is held until there is something: a stream that has one answer.
-// While it waits it costs what an idle stream does.
+// While it waits it costs what an idle stream does. The zero waiter is of a stream of events.
 type waiter struct {
-	limit   int
-	until   int64  // ns of Unix time
-	header  []byte // of the answer, whatever it is
-	cookies []byte // if it is no refusal
-	gzip    bool   // it may be in gzip
-	keep    bool   // the connection can have more requests
-	over    bool   // its time is; the shard's
+	head  *answerHead // may be shared
+	limit int16
+	gzip  bool // the answer may be in gzip
+	keep  bool // the connection can have more requests
+	over  bool // its time is,
+	timed bool // it is in the shard's wheel
 }
+
+// An answerHead is what is known of an answer's header while it is waited for.
+type answerHead struct {
+	always  []byte // whatever the answer is
+	cookies []byte // if it is no refusal
+}
+
+// headOf takes the header of an answer. Waiters with the same one share it: most have what
+// those before them had.
+func (e *engine) headOf(h http.Header) *answerHead {
+	cookies := headerBytes(http.Header{"Set-Cookie": h["Set-Cookie"]})
+	h.Del("Set-Cookie")
+	head := &answerHead{headerBytes(h), cookies}
+	if last := e.lastHead.Load(); last != nil && bytes.Equal(last.always, head.always) && bytes.Equal(last.cookies, head.cookies) {
+		return last
+	}
+	e.lastHead.Store(head)
+	return head
+}
+
+func (st *stream) isPoll() bool { return st.waiter.head != nil }
 
 // hold makes a waiter of a poll, if it can, and of the cursor and the permit, which are the
 // waiter's then.
@@ -38,12 +57,10 @@ func (e *engine) hold(w http.ResponseWriter, r *http.Request, c *cursor, p *perm
 	if err != nil {
 		return false
 	}
-	cookies := http.Header{"Set-Cookie": w.Header()["Set-Cookie"]}
-	w.Header().Del("Set-Cookie")
-	wt := &waiter{limit: q.limit, gzip: e.hub.gzips(r), until: time.Now().Add(q.wait).UnixNano(), header: headerBytes(w.Header()), cookies: headerBytes(cookies)}
+	wt := waiter{head: e.headOf(w.Header()), limit: int16(q.limit), gzip: e.hub.gzips(r)}
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		e.holdHere(conn, c, p, q, wt)
+		e.holdHere(conn, c, p, q, &wt)
 		return true
 	}
 	wt.keep = e.hub.opt.KeepAlive != nil && buffered.Reader.Buffered() == 0 && r.ContentLength == 0 && !r.Close
@@ -54,7 +71,7 @@ func (e *engine) hold(w http.ResponseWriter, r *http.Request, c *cursor, p *perm
 		return true
 	}
 	e.join(st)
-	e.all()[e.choose(c.feed)].enter(st)
+	e.all()[e.choose(c.feed)].enter(st, q.wait)
 	return true
 }
 
@@ -110,12 +127,12 @@ func (s *shard) answerWaiter(st *stream) {
 
 // answerPage makes a waiter's answer. live tells that there is nothing in it yet.
 func (e *engine) answerPage(st *stream) (p page) {
-	b := newPollBody(e.hub, st.cursor, st.waiter.limit)
+	b := newPollBody(e.hub, st.cursor, int(st.waiter.limit))
 	for {
 		_, err := b.fill(func() ([]*item, error) { return st.cursor.poll(e.hub.ctx) })
 		p.after = st.cursor.after
 		if err != nil {
-			p.body = refusal(st.waiter, err)
+			p.body = refusal(&st.waiter, err)
 			return p
 		}
 		if b.empty() {
@@ -152,7 +169,7 @@ func (s *shard) sendAnswer(st *stream, answer []byte) {
 }
 
 // refuseWaiter answers with an error.
-func (s *shard) refuseWaiter(st *stream, why error) { s.sendAnswer(st, refusal(st.waiter, why)) }
+func (s *shard) refuseWaiter(st *stream, why error) { s.sendAnswer(st, refusal(&st.waiter, why)) }
 
 // writeAnswer writes what is left of a waiter's answer, and then gives the connection back.
 func (s *shard) writeAnswer(st *stream) {
@@ -198,11 +215,6 @@ func (s *shard) giveBack(st *stream) {
 	}
 }
 
-// expireWaiter has a waiter be answered when its time is over.
-func (s *shard) expireWaiter(st *stream) {
-	heap.Push(&s.expiries, expiry{st.waiter.until, st.slot, st.gen})
-}
-
 // timeIsUp answers a waiter for whom nothing came.
 func (s *shard) timeIsUp(st *stream) {
 	st.waiter.over = true
@@ -227,7 +239,7 @@ func (s *shard) hearsNothing(st *stream) bool {
 // answer writes the whole response for a body.
 func (w *waiter) answer(b *pollBody) []byte {
 	body, tag, zips := b.bytes(w.gzip)
-	header := string(w.cookies) + "Cache-Control: private, no-cache\r\nEtag: " + tag + lineEnd
+	header := string(w.head.cookies) + "Cache-Control: private, no-cache\r\nEtag: " + tag + lineEnd
 	if zips {
 		body = b.hub.gzipWhole(body)
 		header += "Content-Encoding: gzip\r\n"
@@ -246,9 +258,9 @@ func refusal(w *waiter, err error) []byte {
 
 func (w *waiter) response(status int, typ, header string, body []byte) []byte {
 	var b bytes.Buffer
-	b.Grow(len(w.header) + len(body) + 256)
+	b.Grow(len(w.head.always) + len(body) + 256)
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
-	b.Write(w.header)
+	b.Write(w.head.always)
 	b.WriteString(header)
 	b.WriteString("Content-Type: " + typ + lineEnd)
 	b.WriteString("Content-Length: " + strconv.Itoa(len(body)) + lineEnd)

@@ -66,7 +66,7 @@ func (e *engine) read() {
 }
 
 func (e *engine) pageOf(st *stream) page {
-	if st.waiter != nil {
+	if st.isPoll() {
 		return e.answerPage(st)
 	}
 	return e.page(st)
@@ -147,7 +147,7 @@ func chunkInPlace(b []byte, room int) []byte {
 // turnPage takes a page for a stream.
 func (s *shard) turnPage(st *stream, p *page) {
 	st.asked = false
-	if st.waiter != nil {
+	if st.isPoll() {
 		s.takeAnswer(st, p)
 		return
 	}

@@ -57,6 +57,7 @@ type shard struct {
 	swept      int    // the slot up to which streams have been looked at
 	lastTick   time.Time
 	expiries   expiries
+	wheel      wheel
 	gens       uint32
 	stopped    bool
 }
@@ -191,6 +192,7 @@ func (s *shard) run() {
 			case <-ticks:
 				s.sweep(period)
 				s.endExpired()
+				s.endWaits()
 			case <-s.hub.ctx.Done():
 				s.stop()
 			}
@@ -200,6 +202,7 @@ func (s *shard) run() {
 		case <-tick.C:
 			s.sweep(period)
 			s.endExpired()
+			s.endWaits()
 		default:
 		}
 		s.turn()
@@ -313,8 +316,8 @@ func (s *shard) repeat() {
 	s.again = append(s.again[:0], s.again[n:]...)
 }
 
-// enter takes a stream.
-func (s *shard) enter(st *stream) {
+// enter takes a stream. A poll is answered within wait.
+func (s *shard) enter(st *stream, wait time.Duration) {
 	taken := s.post(func() {
 		st.slot = uint32(len(s.slots))
 		if n := len(s.free); n > 0 {
@@ -335,8 +338,8 @@ func (s *shard) enter(st *stream) {
 			return
 		}
 		s.expire(st)
-		if st.waiter != nil {
-			s.expireWaiter(st)
+		if st.isPoll() {
+			s.wheel.add(s, st, s.now+uint32(wait/time.Millisecond)+2) // both were rounded down
 		}
 		if !st.permit.holds() { // it was revoked before Recheck could find the stream
 			s.turnOut(st, errRevoked)
@@ -363,6 +366,7 @@ func (s *shard) close(st *stream) {
 	}
 	st.state = gone
 	st.rest = nil
+	s.wheel.remove(s, st)
 	_ = syscall.Close(int(st.fd)) // which takes it off the poller too
 	s.slots[st.slot] = nil
 	s.free = append(s.free, st.slot)
@@ -414,7 +418,7 @@ func (s *shard) attend(r ready) {
 
 // isThere tells whether a stream's client is.
 func (s *shard) isThere(st *stream) bool {
-	if st.waiter != nil {
+	if st.isPoll() {
 		return s.hearsNothing(st)
 	}
 	return s.hears(st)
@@ -461,7 +465,7 @@ func (s *shard) drain() {
 
 // sendOff has a stream end whose client is to come back.
 func (s *shard) sendOff(st *stream) {
-	if st.waiter != nil {
+	if st.isPoll() {
 		s.refuseWaiter(st, ErrShutdown)
 		return
 	}

@@ -24,17 +24,17 @@ type stream struct {
 	feed   *feed
 	permit *permit
 	cursor *cursor // while it catches up
-	waiter *waiter // of a poll; nil of a stream of events
+	waiter waiter  // of a poll
 	rest   []byte  // to be written before anything else; may be shared
 	next   uint64  // the ordinal in the lane of the next event
 	pure   uint64  // from that ordinal on it was sent nothing but the lane's events
 	after  uint64  // the sequence of the last event that was begun
-	told   uint64  // the sequence that stands for the last id that was sent
+	told   uint64  // the sequence that stands for the last id that was sent; of a poll, the wheel's
 	slot   uint32  // in its shard
 	fd     int32
 	at     int32  // in its feed's streams
 	wrote  uint32 // when something was last written, ms of the shard's clock
-	sent   uint32 // when an id was last sent
+	sent   uint32 // when an id was last sent; of a poll, when it is over
 	since  uint32 // when it was last not stuck
 	gen    uint32 // tells it from others that had its slot
 	state  streamState
@@ -232,7 +232,7 @@ func (s *shard) flush(st *stream) {
 		return
 	}
 	s.flushes++
-	if st.waiter != nil {
+	if st.isPoll() {
 		s.answerWaiter(st)
 		return
 	}

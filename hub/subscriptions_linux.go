@@ -61,7 +61,7 @@ func (e *engine) end(ctx context.Context, match func(*Subscription) bool, why *R
 			}
 			if d := s.describe(st); match(&d) {
 				counts[s.n]++
-				if st.waiter != nil {
+				if st.isPoll() {
 					s.refuseWaiter(st, why)
 				} else {
 					s.end(st, last)
@@ -80,7 +80,7 @@ func (e *engine) end(ctx context.Context, match func(*Subscription) bool, why *R
 
 // turnOut ends a stream with an error.
 func (s *shard) turnOut(st *stream, why *RequestError) {
-	if st.waiter != nil {
+	if st.isPoll() {
 		s.refuseWaiter(st, why)
 		return
 	}
@@ -113,14 +113,8 @@ func (s *shard) endExpired() {
 		if !s.has(x) {
 			continue
 		}
-		switch st := s.slots[x.slot]; {
-		case st.waiter == nil:
-			s.end(st, s.hub.lastWords(st.permit.expiry()))
-		case st.permit.expired(time.Now()):
-			s.refuseWaiter(st, st.permit.expiry())
-		default:
-			s.timeIsUp(st)
-		}
+		st := s.slots[x.slot]
+		s.turnOut(st, st.permit.expiry())
 	}
 }
 

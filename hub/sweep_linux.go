@@ -42,7 +42,7 @@ func (s *shard) look(st *stream, period time.Duration) {
 		if o.WriteTimeout > 0 && s.ago(st.since) >= o.WriteTimeout {
 			s.close(st) // it can come back, and go on where it was
 		}
-	case st.state != live || len(st.rest) > 0 || st.waiter != nil:
+	case st.state != live || len(st.rest) > 0 || st.isPoll():
 	case st.beat != beatComment && o.PositionInterval > 0 && s.ago(st.sent) >= o.PositionInterval-period/8 && s.tell(st):
 	case o.Heartbeat > 0 && s.ago(st.wrote) >= o.Heartbeat-o.Heartbeat/8:
 		s.beat(st)
