@@ -5,13 +5,11 @@ package hub
 import (
 	"bytes"
 	"context"
-	"net"
 	"net/http"
 	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/tidewire/tidewire/sse"
@@ -119,52 +117,31 @@ func (e *engine) close() {
 // takeOver makes a stream of a request, if it can, and of the cursor and the permit, which
 // are the stream's then.
 func (e *engine) takeOver(w http.ResponseWriter, r *http.Request, c *cursor, beat heartbeat, p *permit) bool {
-	hijacker := e.hijackable(w, r)
-	if hijacker == nil {
+	got, ok := e.seize(w, r)
+	switch {
+	case !ok:
 		return false
-	}
-	conn, _, err := hijacker.Hijack()
-	if err != nil {
-		return false
-	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		hw := newHijackedWriter(conn, w.Header())
+	case got.conn != nil:
+		hw := newHijackedWriter(got.conn, w.Header())
 		defer p.end()
 		defer hw.finish()
 		defer c.close()
 		defer e.hub.serve(c, p).leave()
 		e.hub.streamSSE(hw, r, c, beat, nil, nil)
 		return true
-	}
-	st := &stream{feed: c.feed, cursor: c, permit: p, gzip: e.hub.gzips(r), mute: true, beat: beat, told: c.after, known: c.filter.From.LastEventID != ""}
-	if e.hub.opt.PositionInterval <= 0 {
-		st.beat = beatComment
-	}
-	if st.fd, err = adopt(tcp); err != nil {
-		c.close() // the connection is gone
+	case got.fd < 0:
+		c.close()
 		p.end()
 		return true
+	}
+	st := &stream{feed: c.feed, cursor: c, permit: p, fd: got.fd, gzip: e.hub.gzips(r), mute: true, beat: beat, told: c.after, known: c.filter.From.LastEventID != ""}
+	if e.hub.opt.PositionInterval <= 0 {
+		st.beat = beatComment
 	}
 	st.rest = e.hub.beginning(st, w.Header())
 	e.join(st)
 	e.all()[e.choose(c.feed)].enter(st, 0)
 	return true
-}
-
-// hijackable returns what takes the connection of a request over, nil if that cannot be.
-func (e *engine) hijackable(w http.ResponseWriter, r *http.Request) http.Hijacker {
-	if r.ProtoMajor != 1 || r.ProtoMinor < 1 || r.TLS != nil {
-		return nil
-	}
-	if _, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); !ok {
-		return nil
-	}
-	hijacker, ok := w.(http.Hijacker)
-	if !ok || e.run() != nil || e.all() == nil {
-		return nil
-	}
-	return hijacker
 }
 
 // join puts a stream on its feed's lane, if that reaches back as far as its cursor.
@@ -193,27 +170,6 @@ func (e *engine) choose(f *feed) int {
 	const few = 64
 	i := int(f.shared.streams.Add(1)) - 1
 	return (f.shared.home + i/few) % len(e.all())
-}
-
-// adopt returns a descriptor of a connection's own, and closes what net keeps of it.
-func adopt(conn *net.TCPConn) (int32, error) {
-	defer func() { _ = conn.Close() }() // the descriptor stays open
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	var fd uintptr
-	var errno syscall.Errno
-	err = raw.Control(func(old uintptr) {
-		fd, _, errno = syscall.Syscall(syscall.SYS_FCNTL, old, syscall.F_DUPFD_CLOEXEC, 0)
-	})
-	if err != nil {
-		return -1, err
-	}
-	if errno != 0 {
-		return -1, errno
-	}
-	return int32(fd), nil
 }
 
 // beginning returns what a stream begins with, as [sse.Accept] writes it.

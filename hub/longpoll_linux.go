@@ -49,27 +49,22 @@ func (st *stream) isPoll() bool { return st.waiter.head != nil }
 // hold makes a waiter of a poll, if it can, and of the cursor and the permit, which are the
 // waiter's then.
 func (e *engine) hold(w http.ResponseWriter, r *http.Request, c *cursor, p *permit, q poll) bool {
-	hijacker := e.hijackable(w, r)
-	if hijacker == nil {
-		return false
-	}
-	conn, buffered, err := hijacker.Hijack()
-	if err != nil {
+	got, ok := e.seize(w, r)
+	if !ok {
 		return false
 	}
 	wt := waiter{head: e.headOf(w.Header()), limit: int16(q.limit), gzip: e.hub.gzips(r)}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		e.holdHere(conn, c, p, q, &wt)
+	switch {
+	case got.conn != nil:
+		e.holdHere(got.conn, c, p, q, &wt)
 		return true
-	}
-	wt.keep = e.hub.opt.KeepAlive != nil && buffered.Reader.Buffered() == 0 && r.ContentLength == 0 && !r.Close
-	st := &stream{feed: c.feed, cursor: c, permit: p, mute: true, beat: beatComment, waiter: wt}
-	if st.fd, err = adopt(tcp); err != nil {
-		c.close() // the connection is gone
+	case got.fd < 0:
+		c.close()
 		p.end()
 		return true
 	}
+	wt.keep = e.hub.opt.KeepAlive != nil && !got.more && r.ContentLength == 0 && !r.Close
+	st := &stream{feed: c.feed, cursor: c, permit: p, fd: got.fd, mute: true, beat: beatComment, waiter: wt}
 	e.join(st)
 	e.all()[e.choose(c.feed)].enter(st, q.wait)
 	return true

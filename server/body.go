@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidewire/tidewire/hub"
+	"github.com/tidewire/tidewire/internal/httploop"
 )
 
 const (
@@ -27,7 +28,8 @@ const (
 func (l *limiter) bodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		timeout := l.limits.Load().BodyTimeout
-		if timeout == 0 || r.Body == nil || r.Body == http.NoBody {
+		_, whole := r.Body.(*httploop.WholeBody)
+		if timeout == 0 || r.Body == nil || r.Body == http.NoBody || whole {
 			next.ServeHTTP(w, r)
 			return
 		}

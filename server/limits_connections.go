@@ -3,6 +3,7 @@ package server
 import (
 	"container/list"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -45,16 +46,17 @@ func (u use) total() int { return int(u.connections + max(0, u.streams-u.reads))
 
 // A connection is one that net/http has.
 type connection struct {
-	socket  net.Conn
+	socket  io.Closer
 	address netip.Addr  // not valid: none that has bounds
 	over    bound       // that it is above: it is served only to be told so
 	asked   atomic.Bool // a request has come
 
 	// The limiter's mu guards these.
-	waits  *list.Element // nil if it does not
-	reader netip.Addr    // of the latest GET request,
-	reads  int32         // of so many
-	taken  bool          // by a stream, from net/http
+	waits   *list.Element // nil if it does not
+	reader  netip.Addr    // of the latest GET request,
+	reads   int32         // of so many
+	taken   bool          // by a stream, from net/http
+	dropped bool          // closed, as it had waited too long
 }
 
 func newLimiter(l Limits, trusted []netip.Prefix) *limiter {
@@ -166,8 +168,8 @@ func (l *limiter) above(a netip.Addr, spare func(int) int) bound {
 
 // mayEnter tells whether a connection from an address may come in, if only to be told that
 // it is one too many.
-func (l *limiter) mayEnter(from net.Addr) bool {
-	b := l.above(l.peer(from), spare)
+func (l *limiter) mayEnter(from netip.Addr) bool {
+	b := l.above(from, spare)
 	if b != noBound {
 		l.note(b, l.mostConnections(b))
 	}
@@ -193,7 +195,7 @@ type limitedListener struct {
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
-		if err != nil || l.limiter.mayEnter(c.RemoteAddr()) {
+		if err != nil || l.limiter.mayEnter(l.limiter.peer(c.RemoteAddr())) {
 			return c, err
 		}
 		_ = c.Close() // without a word, after which an EventSource comes again
@@ -210,12 +212,30 @@ func connectionOf(ctx context.Context) *connection {
 
 // connContext is for [http.Server]: a connection begins.
 func (l *limiter) connContext(ctx context.Context, conn net.Conn) context.Context {
-	raw := socket(conn)
-	c := l.enter(raw, l.peer(raw.RemoteAddr()))
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open[conn] = c
+	c := l.open[conn] // one that was counted before
+	l.mu.Unlock()
+	if c == nil {
+		raw := socket(conn)
+		c = l.enter(raw, l.peer(raw.RemoteAddr()))
+		l.mu.Lock()
+		l.open[conn] = c
+		l.mu.Unlock()
+	}
 	return context.WithValue(ctx, connectionKey{}, c)
+}
+
+// moves notes that a connection goes on as one of net/http's. If it waits it goes on waiting,
+// in its place.
+func (l *limiter) moves(c *connection, conn net.Conn) {
+	l.mu.Lock()
+	l.open[conn] = c
+	c.socket = conn
+	dropped := c.dropped
+	l.mu.Unlock()
+	if dropped {
+		_ = conn.Close() // which net/http will find
+	}
 }
 
 // connState is for [http.Server]: a connection ends there.
@@ -225,14 +245,17 @@ func (l *limiter) connState(conn net.Conn, s http.ConnState) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.open[conn]
-	if c == nil {
-		return
+	if c := l.open[conn]; c != nil {
+		delete(l.open, conn)
+		l.leave(c, s == http.StateHijacked)
 	}
-	delete(l.open, conn)
+}
+
+// leave ends a connection there, which a stream may have taken over. mu is held.
+func (l *limiter) leave(c *connection, taken bool) {
 	l.stopsWaiting(c)
 	l.add(c.address, use{connections: -1})
-	if s == http.StateHijacked {
+	if taken {
 		c.taken = true
 		l.add(c.reader, use{reads: -c.reads})
 	}
@@ -270,10 +293,10 @@ func socket(conn net.Conn) net.Conn {
 }
 
 // enter counts a connection. If too many wait, one of them is closed.
-func (l *limiter) enter(socket net.Conn, a netip.Addr) *connection {
+func (l *limiter) enter(socket io.Closer, a netip.Addr) *connection {
 	c := &connection{socket: socket, address: a, over: l.above(a, noSpare)}
 	most := l.limits.Load().Waiting
-	var closed []*connection
+	var closed []io.Closer
 	l.mu.Lock()
 	l.add(a, use{connections: 1})
 	c.waits = l.waiting.PushBack(c)
@@ -281,12 +304,13 @@ func (l *limiter) enter(socket net.Conn, a netip.Addr) *connection {
 	for l.waiting.Len() > most {
 		o := l.waitsTooLong()
 		l.stopsWaiting(o)
-		closed = append(closed, o)
+		o.dropped = true
+		closed = append(closed, o.socket)
 	}
 	l.mu.Unlock()
-	for _, o := range closed {
+	for _, socket := range closed {
 		l.note(maxWaitingConnections, most)
-		_ = o.socket.Close() // net/http's goroutine ends it
+		_ = socket.Close() // who serves it ends it
 	}
 	return c
 }

@@ -90,6 +90,14 @@ type Server struct {
 	control   *control // nil without a data directory
 	hub       *hub.Hub
 	http      *http.Server
+	loop      loop // nil: all connections are http's
+}
+
+// A loop serves connections beside net/http.
+type loop interface {
+	Run()
+	Shutdown(context.Context) error
+	Close() error
 }
 
 // New makes a server and has it listen. Run must be called then.
@@ -122,6 +130,7 @@ func New(c *Config) (*Server, error) {
 	}
 	s.limiter.prepare(s.http)
 	s.front.prepare(s.http, s.limiter.admit)
+	s.loop = s.newLoop()
 	return s, nil
 }
 
@@ -204,7 +213,12 @@ func (s *Server) TLSNotice() string { return s.front.notice() }
 // come back a little later, each at another time, and requests under way are finished.
 // When cut ends, or DrainTimeout is over, what is left is cut off.
 func (s *Server) Run(ctx, cut context.Context) error {
-	served := s.front.serve(s.http, s.limiter.listen(s.listener))
+	var served <-chan error
+	if s.loop != nil {
+		s.front.serving.Go(s.loop.Run)
+	} else {
+		served = s.front.serve(s.http, s.limiter.listen(s.listener))
+	}
 	s.serveGivenBack(s.http)
 	var failed error
 	select {
@@ -221,12 +235,23 @@ func (s *Server) Run(ctx, cut context.Context) error {
 func (s *Server) close(grace context.Context) error {
 	// The listener first, so that those who are sent away do not come back at once.
 	var errs []error
-	stopped := make(chan error, 2)
-	go func() { stopped <- s.http.Shutdown(grace) }()
-	go func() { stopped <- s.front.shutdown(grace) }()
-	errs = append(errs, s.hub.Shutdown(grace), <-stopped, <-stopped)
+	stops := []func(context.Context) error{s.http.Shutdown, s.front.shutdown}
+	if s.loop != nil {
+		stops = append(stops, s.loop.Shutdown)
+	}
+	stopped := make(chan error, len(stops))
+	for _, stop := range stops {
+		go func() { stopped <- stop(grace) }()
+	}
+	errs = append(errs, s.hub.Shutdown(grace))
+	for range stops {
+		errs = append(errs, <-stopped)
+	}
 	if grace.Err() != nil {
 		errs = append(errs, s.http.Close())
+	}
+	if s.loop != nil {
+		errs = append(errs, s.loop.Close())
 	}
 	s.front.serving.Wait()
 	if s.control != nil {
