@@ -40,7 +40,7 @@ lint:
 # Ten minutes for each fuzz target, or FUZZTIME=30s.
 FUZZTIME ?= 10m
 fuzz:
-	@set -e; for dir in sse hub auth server internal/cli internal/load; do \
+	@set -e; for dir in sse hub auth server internal/cli internal/httploop internal/load; do \
 		for target in $$(go test ./$$dir -list '^Fuzz' | grep '^Fuzz'); do \
 			echo "$$dir $$target"; \
 			go test ./$$dir -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \

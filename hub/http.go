@@ -21,7 +21,8 @@ const allowedMethods = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 // On Linux it takes the connection of an event stream over HTTP/1.1 from the server, as for
 // a WebSocket, and returns while the stream goes on: it ends when the client goes or the hub
 // does, and no longer with the request's context or what the server does to its connections.
-// A w without a Hijack method of its own (one that has Unwrap only) keeps the handler, and
+// A w without a Hijack method of its own (one that has Unwrap only), or a method TakeSocket
+// that returns a descriptor and whether there is more to read, keeps the handler, and
 // a goroutine, until the stream has ended. So does a WebSocket.
 func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.routes.ServeHTTP(w, r) }
 
