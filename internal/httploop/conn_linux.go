@@ -28,6 +28,7 @@ type conn struct {
 	gen    uint32 // tells it from others that had its slot
 	state  atomic.Int32
 	doomed atomic.Bool // it is to end soon
+	ended  atomic.Bool // the client sends no more than what can be read
 
 	// Of who has it.
 	since  time.Time // when it began, or its last request ended

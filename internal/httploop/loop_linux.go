@@ -222,9 +222,14 @@ func (p *Loop) watch() {
 			found = found[:0]
 			p.mu.Lock()
 			for _, ev := range events[:max(n, 0)] {
-				if c := p.slots[ev.Fd]; c != nil && c.gen == uint32(ev.Pad) {
-					found = append(found, c)
+				c := p.slots[ev.Fd]
+				if c == nil || c.gen != uint32(ev.Pad) {
+					continue // one that had the slot before
 				}
+				if ev.Events&^syscall.EPOLLIN != 0 {
+					c.ended.Store(true)
+				}
+				found = append(found, c)
 			}
 			p.mu.Unlock()
 			for _, c := range found {

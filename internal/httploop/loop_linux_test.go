@@ -246,6 +246,31 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// A client may say at once that it will send nothing more.
+func TestLoop_EndsWithAClientThatHasEnded(t *testing.T) {
+	said := make(chan struct{})
+	f := start(t, httploop.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/after" {
+			<-said
+		}
+		echo(w, r)
+	})})
+	for _, path := range []string{"/after", "/any"} { // the answer comes after the end, or at any time
+		for range 20 {
+			p := f.dial()
+			p.send(fmt.Sprintf(get, path))
+			if err := p.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if path == "/after" {
+				said <- struct{}{}
+			}
+			p.want("loop", "GET "+path+" ")
+			p.wantEnd()
+		}
+	}
+}
+
 func TestLoop_SlowReaderGetsTheWholeAnswer(t *testing.T) {
 	answer := strings.Repeat("0123456789", 1_000_000)
 	f := start(t, httploop.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -123,7 +123,7 @@ func (w *worker) serve(c *conn) {
 			return
 		}
 		c.served, c.since = true, time.Now()
-		if n == length && c.rest() { // epoll tells of what has come since
+		if n == length && !c.ended.Load() && c.rest() { // epoll tells of what has come since
 			return
 		}
 	}
