@@ -32,7 +32,7 @@ func newTestShard(t *testing.T, streams ...int) (*shard, []*feed) {
 func turnAll(s *shard) {
 	s.take()
 	for len(s.turns) > 0 {
-		s.turn()
+		s.turn(turnSize)
 	}
 }
 

@@ -19,8 +19,11 @@ const (
 	dueMost = 128
 
 	// turnSize is how many streams of a feed are written to before the next feed's turn,
-	// and before other goroutines may run.
-	turnSize = 64
+	// and before other goroutines may run: fewer while publishers are at it, so that the
+	// next event comes soon and shares the writes that are left. (1,000 subscribers and a
+	// publisher who waits for his answers: 5.1 million deliveries a second, and not 2.2.)
+	turnSize  = 64
+	shortTurn = 8
 )
 
 // A shard writes to its streams in one goroutine.
@@ -31,6 +34,7 @@ type shard struct {
 	poller  *poller
 	yielder *yielder
 	bell    chan struct{} // of one element: there is something to do
+	news    atomic.Bool   // something was published
 
 	mu    sync.Mutex
 	feeds []*feed  // with something new since take
@@ -130,6 +134,7 @@ func (s *shard) post(f func()) bool {
 
 // offer tells of feeds with something new.
 func (s *shard) offer(feeds []*feed) {
+	s.news.Store(true)
 	s.mu.Lock()
 	rings := false
 	for _, f := range feeds {
@@ -205,9 +210,13 @@ func (s *shard) run() {
 			s.endWaits()
 		default:
 		}
-		s.turn()
+		most := turnSize
+		if s.news.Swap(false) {
+			most = shortTurn
+		}
+		s.turn(most)
 		s.repeat()
-		if s.flushes >= turnSize {
+		if s.flushes >= most {
 			s.flushes = 0
 			s.yielder.yield()
 		}
@@ -264,8 +273,8 @@ func (s *shard) take() {
 }
 
 // turn writes to some streams of the feeds whose turn it is.
-func (s *shard) turn() {
-	for left := turnSize; left > 0 && len(s.turns) > 0; {
+func (s *shard) turn(left int) {
+	for left > 0 && len(s.turns) > 0 {
 		f := s.turns[0]
 		fs := &f.shared.shards[s.n]
 		if !fs.begun {

@@ -5,6 +5,7 @@ package hub
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"unsafe"
 )
@@ -45,6 +46,8 @@ func (y *yielder) yield() {
 		_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
 		return false
 	})
+	// What the network has woken together with the shard may stand behind it.
+	runtime.Gosched()
 }
 
 func (y *yielder) close() { _ = y.file.Close() }
