@@ -2,8 +2,7 @@
 // publishers and of subscribers to event streams, which are nearly all that a hub gets.
 // Between them a connection has no goroutine and no buffer, and a new one costs a few
 // system calls. Everything else, from a header that is not known here to a body that is
-// still on its way, is left unread to net/http, by way of [Loop.Accept], as if the loop had
-// never been.
+// still on its way, is left unread to net/http, as if the loop had never been.
 //
 // What a request is, is said by [http.ReadRequest]; the package looks before that only
 // whether it is plain.
