@@ -67,6 +67,15 @@ func TestLongPoll_EachEventOnce(t *testing.T) {
 	all.Wait()
 }
 
+// A shard may have nothing else that time brings.
+func TestLongPoll_TheTimeIsUpWithoutHeartbeats(t *testing.T) {
+	s := serve(t, newHub(t, hub.Options{Heartbeat: -1, PositionInterval: -1, WriteTimeout: -1}))
+	s.patience = 20 * time.Second
+	if p := s.poll("/events/a?wait=100ms"); len(p.Events) != 0 || p.LastID == "" {
+		t.Errorf("got %q, want nothing", p.datas())
+	}
+}
+
 func TestLongPoll_TheTimeIsUp(t *testing.T) {
 	h := newHub(t, hub.Options{})
 	s := serve(t, h)

@@ -183,7 +183,8 @@ func (s *shard) run() {
 	defer s.release()
 	defer s.bury()
 	period := s.hub.opt.shortest()
-	tick := time.NewTicker(max(period/64, 5*time.Millisecond))
+	// A second, at most: polls whose time is up, and grants that expire, wait for it too.
+	tick := time.NewTicker(min(max(period/64, 5*time.Millisecond), time.Second))
 	defer tick.Stop()
 	for !s.stopped {
 		s.take()
