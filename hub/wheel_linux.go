@@ -20,7 +20,7 @@ type wheel struct {
 func (st *stream) previousIn() uint32 { return uint32(st.told >> 32) }
 func (st *stream) nextIn() uint32     { return uint32(st.told) }
 func (st *stream) link(b, n uint32)   { st.told = uint64(b)<<32 | uint64(n) }
-func (st *stream) tickOf() (i uint32) { return st.sent / wheelTick % wheelTicks }
+func (st *stream) tickOf() uint32     { return st.sent / wheelTick % wheelTicks }
 
 // add has a poll's time be up at a moment, in ms of the shard's clock.
 func (w *wheel) add(s *shard, st *stream, at uint32) {

@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -25,7 +26,7 @@ func (s *Server) newLoop() loop {
 		IdleTimeout:   limits.IdleTimeout,
 		WriteTimeout:  s.front.writeTimeout,
 		Admit:         func(peer netip.AddrPort) bool { return s.limiter.mayEnter(s.limiter.addressOf(peer.Addr())) },
-		Enter: func(ctx context.Context, socket httploop.Socket, peer netip.AddrPort) context.Context {
+		Enter: func(ctx context.Context, socket io.Closer, peer netip.AddrPort) context.Context {
 			return context.WithValue(ctx, connectionKey{}, s.limiter.enter(socket, s.limiter.addressOf(peer.Addr())))
 		},
 		Leave: func(ctx context.Context, taken bool) {

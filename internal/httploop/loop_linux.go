@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -36,7 +37,7 @@ type Options struct {
 
 	// Enter is called when a connection begins: it returns the context of its requests.
 	// socket.Close ends the connection soon. Default: nothing is added to the context.
-	Enter func(ctx context.Context, socket Socket, peer netip.AddrPort) context.Context
+	Enter func(ctx context.Context, socket io.Closer, peer netip.AddrPort) context.Context
 
 	// Leave is called when it ends: taken tells that a handler has taken it. Default: nothing.
 	Leave func(ctx context.Context, taken bool)
@@ -45,9 +46,6 @@ type Options struct {
 	// that request was read. It is needed.
 	Pass func(ctx context.Context, conn net.Conn)
 }
-
-// A Socket is a connection, to who wants to end it.
-type Socket interface{ Close() error }
 
 // A Loop serves what is plain of what comes to a listener. Run must be called, and then Close.
 type Loop struct {

@@ -34,6 +34,29 @@ type fixture struct {
 	left    atomic.Int64 // taken or not
 	taken   atomic.Int64
 	passed  atomic.Int64
+	changed chan struct{} // of one element: one of these has
+}
+
+// count adds to one of the numbers.
+func (f *fixture) count(n *atomic.Int64) {
+	n.Add(1)
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+// eventually waits for the numbers to be so.
+func (f *fixture) eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	over := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-f.changed:
+		case <-over:
+			t.Fatalf("not so after 20s: %s", what)
+		}
+	}
 }
 
 // start starts a loop. Its handler answers with the body that it got, and says by a header
@@ -44,24 +67,24 @@ func start(t *testing.T, o httploop.Options) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, address: l.Addr().String()}
+	f := &fixture{t: t, address: l.Addr().String(), changed: make(chan struct{}, 1)}
 	if o.Handler == nil {
 		o.Handler = http.HandlerFunc(echo)
 	}
 	conns := &passedListener{addr: l.Addr(), conns: make(chan net.Conn), closed: make(chan struct{})}
 	srv := &http.Server{Handler: o.Handler}
-	o.Enter = func(ctx context.Context, _ httploop.Socket, peer netip.AddrPort) context.Context {
-		f.entered.Add(1)
+	o.Enter = func(ctx context.Context, _ io.Closer, peer netip.AddrPort) context.Context {
+		f.count(&f.entered)
 		return ctx
 	}
 	o.Leave = func(_ context.Context, taken bool) {
-		f.left.Add(1)
 		if taken {
 			f.taken.Add(1)
 		}
+		f.count(&f.left)
 	}
 	o.Pass = func(_ context.Context, c net.Conn) {
-		f.passed.Add(1)
+		f.count(&f.passed)
 		select {
 		case conns.conns <- c:
 		case <-conns.closed:
@@ -228,22 +251,13 @@ func TestLoop_LeavesTheRestToNetHTTP(t *testing.T) {
 				p := f.dial()
 				before := f.passed.Load()
 				p.send(whole[:cut])
-				eventually(t, "it is passed on", func() bool { return f.passed.Load() > before })
+				f.eventually(t, "it is passed on", func() bool { return f.passed.Load() > before })
 				p.send(whole[cut:])
 				p.want("net/http", map[bool]string{true: "GET /a ", false: "POST /a hello"}[whole[0] == 'G'])
 				_ = p.Close()
 			}
 		}
 	})
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not so after 20s: %s", what)
-		}
-	}
 }
 
 // A client may say at once that it will send nothing more.
@@ -289,7 +303,7 @@ func TestLoop_CutsOffWhoTakesNothing(t *testing.T) {
 	})})
 	p := f.dial()
 	p.send(fmt.Sprintf(get, "/"))
-	eventually(t, "it has ended", func() bool { return f.left.Load() == 1 })
+	f.eventually(t, "it has ended", func() bool { return f.left.Load() == 1 })
 	if n, err := io.Copy(io.Discard, p.r); n >= 50<<20 || err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Errorf("got %d bytes, %v", n, err)
 	}
@@ -471,7 +485,7 @@ func TestLoop_SurvivesClientsThatDoAnything(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	eventually(t, "all connections have ended here", func() bool { return f.entered.Load() == f.left.Load()+f.passed.Load() })
+	f.eventually(t, "all connections have ended here", func() bool { return f.entered.Load() == f.left.Load()+f.passed.Load() })
 	if f.passed.Load() == 0 || f.left.Load() == 0 {
 		t.Errorf("%d were passed on, and %d ended: the test tests little", f.passed.Load(), f.left.Load())
 	}

@@ -3,6 +3,7 @@ package httploop
 import (
 	"bytes"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -118,7 +119,7 @@ func isToken(name []byte) bool {
 
 var tokenBytes = func() (t [256]bool) {
 	for c := range t {
-		t[c] = '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), byte(c)) >= 0
+		t[c] = '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0
 	}
 	return t
 }()
@@ -137,7 +138,7 @@ func isText(value []byte) bool {
 func isHost(value []byte) bool {
 	for _, c := range value {
 		switch {
-		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', bytes.IndexByte([]byte("-._:[]"), c) >= 0:
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', strings.IndexByte("-._:[]", c) >= 0:
 		default:
 			return false
 		}
